@@ -3,12 +3,11 @@
 //!
 //! It lives for minutes, but may outlive an update of the broker: unknown members are ignored.
 
-use std::io::{self, Write};
-
 use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
+use super::seal;
 use super::tokens::{self, Secret};
 use crate::domain::account::{Account, AccountKind, FoundAccount, Identity, RouteReport, UnusableAccount};
 use crate::domain::failure::Failure;
@@ -68,7 +67,7 @@ struct ReadAccount {
 
 /// Writes the JSON into a buffer that is wiped when dropped and has room for the tag.
 #[expect(clippy::disallowed_methods, reason = "the JSON is sealed next")]
-pub(super) fn write(consent: &Consent, tag: usize) -> Result<Zeroizing<Vec<u8>>, serde_json::Error> {
+pub(super) fn write(consent: &Consent) -> Result<Zeroizing<Vec<u8>>, serde_json::Error> {
     let Consent { issued, identity } = consent;
     let accounts = identity.accounts.iter().map(|found| WrittenAccount {
         account: &found.account,
@@ -88,12 +87,7 @@ pub(super) fn write(consent: &Consent, tag: usize) -> Result<Zeroizing<Vec<u8>>,
         routes: &identity.routes,
         failure: identity.failure,
     };
-    // A buffer that grows leaves copies of its content behind, so the first pass only measures.
-    let mut length = Length(0);
-    serde_json::to_writer(&mut length, &written)?;
-    let mut json = Zeroizing::new(Vec::with_capacity(length.0 + tag));
-    serde_json::to_writer(&mut *json, &written)?;
-    Ok(json)
+    seal::json(&written)
 }
 
 /// `None` when the bytes are not a consent.
@@ -121,20 +115,6 @@ pub(super) fn read(json: &[u8]) -> Option<Consent> {
             failure: read.failure,
         },
     })
-}
-
-/// Counts the bytes that are written to it.
-struct Length(usize);
-
-impl Write for Length {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0 += bytes.len();
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
 }
 
 #[cfg(test)]
@@ -191,7 +171,7 @@ mod tests {
     #[test]
     fn a_consent_comes_back_as_it_was() {
         let before = consent();
-        let json = write(&before, 16).unwrap();
+        let json = write(&before).unwrap();
         assert_eq!(json.capacity(), json.len() + 16, "the buffer grew");
         let after = read(&json).unwrap();
         assert_eq!(format!("{after:?}"), format!("{before:?}"), "all but the secrets, which Debug hides");

@@ -203,8 +203,7 @@ impl Vault {
 
     /// Seals a token set as one value.
     pub fn seal_tokens(&self, place: &Place, tokens: &TokenSet) -> Result<Sealed, Error> {
-        let plain =
-            tokens::write(tokens).map_err(|_| Error::Unsealable { table: place.table, column: place.column })?;
+        let plain = tokens::write(tokens).map_err(|_| Error::unsealable(place))?;
         self.seal(place, plain)
     }
 
@@ -224,8 +223,7 @@ impl Vault {
 
     /// Seals a consent with the tokens of its accounts, as one value.
     pub fn seal_consent(&self, place: &Place, consent: &Consent) -> Result<Sealed, Error> {
-        let plain = consents::write(consent, seal::TAG)
-            .map_err(|_| Error::Unsealable { table: place.table, column: place.column })?;
+        let plain = consents::write(consent).map_err(|_| Error::unsealable(place))?;
         self.seal(place, plain)
     }
 
@@ -314,6 +312,10 @@ pub enum Error {
 impl Error {
     fn unreadable(place: &Place) -> Self {
         Self::Unreadable { table: place.table, column: place.column, row: place.row.as_str().into() }
+    }
+
+    fn unsealable(place: &Place) -> Self {
+        Self::Unsealable { table: place.table, column: place.column }
     }
 }
 

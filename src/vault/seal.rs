@@ -14,8 +14,11 @@
 //! Version 0x01, which earlier releases wrote, lacks the owner. It is opened only with a data key whose
 //! [wrapped form](super::data_key) says that such values may still exist.
 
+use std::io::{self, Write};
+
 use chacha20poly1305::XNonce;
 use chacha20poly1305::aead::AeadInOut;
+use serde::Serialize;
 use uuid::Uuid;
 use zeroize::Zeroizing;
 
@@ -27,13 +30,37 @@ use crate::domain::secret::Sealed;
 const VERSION: u8 = 0x02;
 /// Without the owner.
 const FIRST_VERSION: u8 = 0x01;
-pub(super) const TAG: usize = 16;
+const TAG: usize = 16;
 
 /// Copies `plain` into a buffer that is wiped when dropped and has room for the tag, so that sealing does not move it.
 pub(super) fn buffer(plain: &[u8]) -> Zeroizing<Vec<u8>> {
     let mut buffer = Zeroizing::new(Vec::with_capacity(plain.len() + TAG));
     buffer.extend_from_slice(plain);
     buffer
+}
+
+/// Writes JSON into such a buffer.
+pub(super) fn json(value: &impl Serialize) -> Result<Zeroizing<Vec<u8>>, serde_json::Error> {
+    // A buffer that grows leaves copies of its content behind, so the first pass only measures.
+    let mut length = Length(0);
+    serde_json::to_writer(&mut length, value)?;
+    let mut json = Zeroizing::new(Vec::with_capacity(length.0 + TAG));
+    serde_json::to_writer(&mut *json, value)?;
+    Ok(json)
+}
+
+/// Counts the bytes that are written to it.
+struct Length(usize);
+
+impl Write for Length {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0 += bytes.len();
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
 }
 
 pub(super) fn seal(
@@ -48,7 +75,7 @@ pub(super) fn seal(
     entropy.fill(&mut nonce);
     key.cipher()
         .encrypt_in_place(&XNonce::from(nonce), &context(VERSION, dek_id, db, place), &mut *plain)
-        .map_err(|_| Error::Unsealable { table: place.table, column: place.column })?;
+        .map_err(|_| Error::unsealable(place))?;
     Ok(Sealed::from_bytes([&[VERSION], dek_id.to_be_bytes().as_slice(), &nonce, &plain].concat()))
 }
 

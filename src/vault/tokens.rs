@@ -9,6 +9,7 @@ use serde::de::{Deserializer, Visitor};
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
+use super::seal;
 use crate::domain::grant::TokenSet;
 
 #[derive(Serialize)]
@@ -57,22 +58,9 @@ impl From<Read> for TokenSet {
     }
 }
 
-/// Writes the JSON into a buffer that is wiped when dropped.
+/// Writes the JSON into a buffer that is wiped when dropped and has room for the tag.
 pub(super) fn write(tokens: &TokenSet) -> Result<Zeroizing<Vec<u8>>, serde_json::Error> {
-    let written = Written::of(tokens);
-    let text = [
-        Some(written.access_token),
-        written.refresh_token,
-        written.id_token,
-        Some(written.token_type),
-        written.service_url,
-    ];
-    let length: usize = text.iter().flatten().map(|text| text.len()).sum();
-    // A buffer that grows leaves copies of its content behind. JSON escapes one byte into six at most; the member names
-    // and the tag fit into the rest.
-    let mut json = Zeroizing::new(Vec::with_capacity(length * 6 + 128));
-    serde_json::to_writer(&mut *json, &written)?;
-    Ok(json)
+    seal::json(&Written::of(tokens))
 }
 
 /// `None` when the bytes are not a token set.
