@@ -2,14 +2,13 @@
 //! operator lists and revokes those of all projects. Statements for every project say so.
 
 use std::collections::{HashMap, HashSet};
-use std::str::FromStr;
 use std::sync::{Arc, OnceLock};
 
 use rusqlite::{Connection, Row, Transaction, named_params};
 
-use super::columns::{Fields, all, change, change_one, count, json, one};
+use super::columns::{Fields, all, change, change_one, count, json_names, one};
 use super::{Error, links, readers};
-use crate::domain::access_key::{AccessKey, Scope};
+use crate::domain::access_key::AccessKey;
 use crate::domain::id::{AccessKeyId, ProfileId, ProjectId};
 use crate::domain::key_limits::Limits;
 use crate::domain::key_uses::KeyUse;
@@ -18,8 +17,6 @@ use crate::domain::time::Timestamp;
 
 pub fn insert(db: &Transaction<'_>, key: &AccessKey, digest: &Digest256) -> Result<(), Error> {
     let Limits { scopes, profile_id, networks, expires_at } = &key.limits;
-    let scopes: Vec<&str> = scopes.iter().map(Scope::into_str).collect();
-    let networks: Vec<String> = networks.iter().map(ToString::to_string).collect();
     change_one(
         db,
         "INSERT INTO access_keys (id, project_id, name, hint, scopes, profile_id, networks, digest, created_at, expires_at,
@@ -31,9 +28,9 @@ pub fn insert(db: &Transaction<'_>, key: &AccessKey, digest: &Digest256) -> Resu
             ":project": key.project_id,
             ":name": key.name,
             ":hint": key.hint,
-            ":scopes": json(&scopes)?,
+            ":scopes": json_names(scopes)?,
             ":profile": profile_id,
-            ":networks": json(&networks)?,
+            ":networks": json_names(networks)?,
             ":digest": digest,
             ":created_at": key.created_at,
             ":expires_at": expires_at,
@@ -298,9 +295,9 @@ fn read_found(row: &Row<'_>) -> Result<FoundKey, Error> {
 fn read(row: &Row<'_>) -> Result<AccessKey, Error> {
     let fields = Fields::of("access_keys", row);
     let limits = Limits {
-        scopes: parsed(&fields, "scopes")?,
+        scopes: fields.parsed_list("scopes")?,
         profile_id: fields.get("profile_id")?,
-        networks: parsed(&fields, "networks")?,
+        networks: fields.parsed_list("networks")?,
         expires_at: fields.get("expires_at")?,
     };
     Ok(AccessKey {
@@ -315,17 +312,12 @@ fn read(row: &Row<'_>) -> Result<AccessKey, Error> {
     })
 }
 
-/// A list of what is stored by its name.
-fn parsed<T: FromStr>(fields: &Fields<'_, '_>, column: &'static str) -> Result<Vec<T>, Error> {
-    let names: Vec<String> = fields.json(column)?;
-    names.iter().map(|name| name.parse().map_err(|_| fields.inconsistent(column))).collect()
-}
-
 #[cfg(test)]
 mod tests {
     use std::time::Duration;
 
     use super::*;
+    use crate::domain::access_key::Scope;
     use crate::domain::link::Link;
     use crate::store::fixture::Fixture;
 

@@ -149,6 +149,12 @@ impl<'r, 's> Fields<'r, 's> {
         self.text(column, self.value(column)?, |text| text.parse().ok())
     }
 
+    /// A list of values that are stored as their names.
+    pub(super) fn parsed_list<T: FromStr>(&self, column: &'static str) -> Result<Vec<T>, Error> {
+        let names: Vec<String> = self.json(column)?;
+        names.iter().map(|name| name.parse().map_err(|_| self.inconsistent(column))).collect()
+    }
+
     pub(super) fn json<T: DeserializeOwned>(&self, column: &'static str) -> Result<T, Error> {
         self.text(column, self.value(column)?, |text| serde_json::from_str(text).ok())
     }
@@ -177,6 +183,11 @@ impl<'r, 's> Fields<'r, 's> {
 /// JSON for a column.
 pub(super) fn json(value: &impl Serialize) -> Result<String, Error> {
     serde_json::to_string(value).map_err(|error| Error::Sqlite(rusqlite::Error::ToSqlConversionFailure(error.into())))
+}
+
+/// The names of values, as JSON for a column.
+pub(super) fn json_names(values: &[impl ToString]) -> Result<String, Error> {
+    json(&values.iter().map(ToString::to_string).collect::<Vec<_>>())
 }
 
 /// An unsigned number for a column, at most `i64::MAX`.

@@ -3,7 +3,7 @@
 use rusqlite::{Connection, Row, Transaction, named_params};
 
 use super::Error;
-use super::columns::{Fields, all, change, change_one, count, json, one};
+use super::columns::{Fields, all, change, change_one, count, json, json_names, one};
 use crate::domain::id::{AccessKeyId, IntegrationId, LinkId, ProfileId, ProjectId};
 use crate::domain::link::{CONNECTED_MAX, Link};
 use crate::domain::secret::{Digest256, RowMac};
@@ -24,7 +24,7 @@ pub fn insert(db: &Transaction<'_>, link: &Link) -> Result<(), Error> {
             ":token": link.token,
             ":platforms": json(&link.platforms)?,
             ":redirect_uri": link.redirect_uri,
-            ":connected": json(&link.connected.iter().map(ToString::to_string).collect::<Vec<_>>())?,
+            ":connected": json_names(&link.connected)?,
             ":created_at": link.created_at,
             ":expires_at": link.expires_at,
             ":revoked_at": link.revoked_at,
@@ -173,20 +173,15 @@ pub fn purge_ended(db: &Transaction<'_>, project: ProjectId, now: Timestamp) -> 
 
 fn read(row: &Row<'_>) -> Result<Link, Error> {
     let fields = Fields::of("links", row);
-    let (id, project_id, access_key_id) = (fields.get("id")?, fields.get("project_id")?, fields.get("access_key_id")?);
-    let (profile_id, token) = (fields.get("profile_id")?, fields.get("token")?);
-    let (platforms, redirect_uri) = (fields.json("platforms")?, fields.get("redirect_uri")?);
-    let connected: Vec<String> = fields.json("connected")?;
-    let connected = connected.iter().map(|id| id.parse()).collect::<Result<_, _>>();
     Ok(Link {
-        id,
-        project_id,
-        access_key_id,
-        token,
-        profile_id,
-        platforms,
-        redirect_uri,
-        connected: connected.map_err(|_| fields.inconsistent("connected"))?,
+        id: fields.get("id")?,
+        project_id: fields.get("project_id")?,
+        access_key_id: fields.get("access_key_id")?,
+        profile_id: fields.get("profile_id")?,
+        token: fields.get("token")?,
+        platforms: fields.json("platforms")?,
+        redirect_uri: fields.get("redirect_uri")?,
+        connected: fields.parsed_list("connected")?,
         created_at: fields.get("created_at")?,
         expires_at: fields.get("expires_at")?,
         revoked_at: fields.get("revoked_at")?,

@@ -7,7 +7,7 @@
 use rusqlite::{Connection, Row, Transaction, named_params};
 
 use super::Error;
-use super::columns::{self, Fields, all, change_one, count, json, one};
+use super::columns::{self, Fields, all, change_one, count, json_names, one};
 use crate::domain::id::{FlowId, IntegrationId, OauthAppId, ProjectId, SelectionId};
 use crate::domain::secret::Digest256;
 use crate::domain::selection::{REPEATABLE, Selection, SelectionStage};
@@ -70,13 +70,14 @@ pub fn spend(
     )?;
     let spent = found.ok_or(Error::NotChanged)?.spend(by, integrations, now)?;
     let SelectionStage::Spent { by, at, integrations } = spent.stage else { return Err(Error::NotChanged) };
-    let integrations: Vec<String> = integrations.iter().map(ToString::to_string).collect();
     change_one(
         db,
         "UPDATE selections
          SET spent_by = :by, spent_at = :at, integrations = :integrations, token_text = NULL, payload = NULL
          WHERE project_id = :project AND id = :id AND spent_by IS NULL",
-        named_params! {":project": project, ":id": id, ":by": by, ":at": at, ":integrations": json(&integrations)?},
+        named_params! {
+            ":project": project, ":id": id, ":by": by, ":at": at, ":integrations": json_names(&integrations)?,
+        },
     )
 }
 
@@ -157,15 +158,9 @@ fn read(row: &Row<'_>) -> Result<Selection, Error> {
     let fields = Fields::of("selections", row);
     let stage = match fields.get("spent_by")? {
         None => SelectionStage::Open { token_text: fields.get("token_text")?, payload: fields.get("payload")? },
-        Some(by) => SelectionStage::Spent {
-            by,
-            at: fields.get("spent_at")?,
-            integrations: fields
-                .json::<Vec<String>>("integrations")?
-                .iter()
-                .map(|id| id.parse().map_err(|_| fields.inconsistent("integrations")))
-                .collect::<Result<_, _>>()?,
-        },
+        Some(by) => {
+            SelectionStage::Spent { by, at: fields.get("spent_at")?, integrations: fields.parsed_list("integrations")? }
+        }
     };
     Ok(Selection {
         id: fields.get("id")?,
