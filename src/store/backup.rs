@@ -17,13 +17,12 @@ use std::time::Duration;
 
 use rusqlite::backup::{Backup, StepResult};
 use rusqlite::{Connection, ErrorCode, OpenFlags};
-use rustix::fs::statvfs;
 use uuid::Uuid;
 
 use super::lock::beside;
 use super::open::create::Unfinished;
 use super::open::inspect::{look, peek};
-use super::open::{BUSY_TIMEOUT, Inspection, OpenError, directory_of, failed, inspect_copy};
+use super::open::{BUSY_TIMEOUT, Inspection, OpenError, database_size, failed, free_space, inspect_copy};
 use super::schema::Schema;
 use super::{Error, meta};
 use crate::domain::time::Timestamp;
@@ -176,9 +175,7 @@ fn copy_pages(
     let failed = |error| written(at, database, error);
     // One snapshot. Without it, each write of the broker would make the copy begin anew.
     let snapshot = source.unchecked_transaction().map_err(failed)?;
-    let number = |name| snapshot.pragma_query_value(None, name, |row| row.get::<_, u32>(0)).map_err(failed);
-    let needed = u64::from(number("page_count")?) * u64::from(number("page_size")?);
-    check_room(at, needed)?;
+    check_room(at, database_size(&snapshot).map_err(failed)?)?;
     let mut target = open_copy(at).map_err(failed)?;
     let backup = Backup::new(&snapshot, &mut target).map_err(failed)?;
     while backup.step(STEP).map_err(failed)? != StepResult::Done {
@@ -213,14 +210,14 @@ fn open_copy(path: &Path) -> rusqlite::Result<Connection> {
     Ok(db)
 }
 
-/// Fails when a file of `needed` more bytes would not leave [`ROOM`]. A file system that does not tell has room.
+/// Fails when a file of `needed` more bytes would not leave [`ROOM`].
 fn check_room(path: &Path, needed: u64) -> Result<(), BackupError> {
-    let Ok(found) = statvfs(directory_of(path)) else { return Ok(()) };
-    let free = found.f_bavail.saturating_mul(found.f_frsize);
-    if found.f_blocks > 0 && free < needed.saturating_add(ROOM) {
-        return Err(BackupError::NoRoom { path: path.to_owned(), needed, free });
+    match free_space(path) {
+        Some(free) if free < needed.saturating_add(ROOM) => {
+            Err(BackupError::NoRoom { path: path.to_owned(), needed, free })
+        }
+        _ => Ok(()),
     }
-    Ok(())
 }
 
 /// The error of a statement that reads the database and writes the copy.

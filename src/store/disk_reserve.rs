@@ -12,13 +12,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use rusqlite::{ErrorCode, ffi};
-use rustix::fs::{FallocateFlags, OFlags, StatVfsMountFlags, fallocate, statvfs};
+use rustix::fs::{FallocateFlags, OFlags, fallocate};
 use rustix::io::Errno;
 use rustix::process::{Resource, getrlimit};
 
 use super::Error;
 use super::lock::beside;
-use super::open::{directory_of, sync_directory};
+use super::open::{free_space, is_on_read_only_disk, sync_directory};
 
 /// Size of the reserve, in bytes: enough for some hundreds of grants.
 pub const SIZE: u64 = 4 * 1024 * 1024;
@@ -76,8 +76,7 @@ impl DiskReserve {
         self.is_there.load(Ordering::Acquire) || !self.is_held.load(Ordering::Acquire)
     }
 
-    /// Checks that the reserve exists, and that ordinary writes find room beside it. A file system that does not tell
-    /// counts as having room.
+    /// Checks that the reserve exists, and that ordinary writes find room beside it.
     pub(super) fn check_room(&self) -> Result<(), Error> {
         match self.look() {
             Space::ReadOnly => Err(Error::ReadOnly(read_only())),
@@ -119,10 +118,12 @@ impl DiskReserve {
     }
 
     fn look(&self) -> Space {
-        match statvfs(directory_of(&self.path)) {
-            Ok(found) if found.f_flag.contains(StatVfsMountFlags::RDONLY) => Space::ReadOnly,
-            Ok(found) if found.f_blocks > 0 && found.f_bavail.saturating_mul(found.f_frsize) < ROOM => Space::None,
-            _ => Space::Some,
+        if is_on_read_only_disk(&self.path) {
+            Space::ReadOnly
+        } else if free_space(&self.path).is_some_and(|free| free < ROOM) {
+            Space::None
+        } else {
+            Space::Some
         }
     }
 

@@ -224,7 +224,19 @@ pub(super) fn failed(path: &Path, error: rusqlite::Error) -> OpenError {
     }
 }
 
-fn is_on_read_only_disk(path: &Path) -> bool {
+/// Free bytes on the disk of a file. `None` where its file system does not tell: then it counts as having room.
+pub(super) fn free_space(path: &Path) -> Option<u64> {
+    let found = statvfs(directory_of(path)).ok()?;
+    (found.f_blocks > 0).then(|| found.f_bavail.saturating_mul(found.f_frsize))
+}
+
+/// Bytes of a database, without its log.
+pub(super) fn database_size(db: &Connection) -> rusqlite::Result<u64> {
+    let number = |name| db.pragma_query_value(None, name, |row| row.get::<_, u32>(0));
+    Ok(u64::from(number("page_count")?) * u64::from(number("page_size")?))
+}
+
+pub(super) fn is_on_read_only_disk(path: &Path) -> bool {
     statvfs(directory_of(path)).is_ok_and(|found| found.f_flag.contains(StatVfsMountFlags::RDONLY))
 }
 

@@ -8,11 +8,10 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 use rusqlite::Connection;
-use rustix::fs::statvfs;
 
 use super::create::Unfinished;
 use super::inspect::{QUICK_CHECK, find_damage};
-use super::{COPY, OpenError, directory_of, failed, list_copies};
+use super::{COPY, OpenError, database_size, failed, free_space, list_copies};
 use crate::domain::error_chain::chain;
 use crate::domain::time::Timestamp;
 use crate::failpoint;
@@ -64,16 +63,11 @@ fn keep_copy(db: &Connection, path: &Path, version: u32) -> Result<PathBuf, Open
 
 /// The copy is as large as the database, and the log of the migration grows to about the same.
 fn check_room(db: &Connection, path: &Path) -> Result<(), OpenError> {
-    let number =
-        |name| db.pragma_query_value(None, name, |row| row.get::<_, u32>(0)).map_err(|error| failed(path, error));
-    let needed = 2 * u64::from(number("page_count")?) * u64::from(number("page_size")?) + ROOM;
-    // A file system that does not tell has room.
-    let Ok(found) = statvfs(directory_of(path)) else { return Ok(()) };
-    let free = found.f_bavail.saturating_mul(found.f_frsize);
-    if found.f_blocks > 0 && free < needed {
-        return Err(OpenError::NoRoom { path: path.to_owned(), needed, free });
+    let needed = 2 * database_size(db).map_err(|error| failed(path, error))? + ROOM;
+    match free_space(path) {
+        Some(free) if free < needed => Err(OpenError::NoRoom { path: path.to_owned(), needed, free }),
+        _ => Ok(()),
     }
-    Ok(())
 }
 
 /// Removes the copies whose names begin like this, but for one.
