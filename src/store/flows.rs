@@ -8,7 +8,7 @@
 use rusqlite::{Connection, Row, ToSql, Transaction, named_params};
 
 use super::Error;
-use super::columns::{self, Fields, Params, all, change_one, json, one};
+use super::columns::{self, Fields, Params, all, change_one, each, json, one};
 use crate::domain::InvalidTransition;
 use crate::domain::binding::Binding;
 use crate::domain::flow::{EXCHANGE_MAX, Flow, FlowStage};
@@ -105,12 +105,11 @@ pub fn authenticate(db: &Transaction<'_>, project: ProjectId, id: FlowId, mac: &
 
 /// Number of flows of all projects that `is_wanted` picks. Holds one of them at a time.
 pub fn count_that(db: &Connection, mut is_wanted: impl FnMut(&Flow) -> bool) -> Result<u64, Error> {
-    let mut statement = db.prepare("SELECT * FROM flows /* every project */")?;
-    let mut rows = statement.query([])?;
     let mut number = 0;
-    while let Some(row) = rows.next()? {
+    each(db, "SELECT * FROM flows /* every project */", &[], |row| {
         number += u64::from(is_wanted(&read(row)?));
-    }
+        Ok(())
+    })?;
     Ok(number)
 }
 

@@ -6,10 +6,10 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use rusqlite::{Connection, OptionalExtension as _, Row, Transaction, named_params};
+use rusqlite::{Connection, Row, Transaction, named_params};
 
 use super::Error;
-use super::columns::{Fields, all, change, change_one, count, signed};
+use super::columns::{Fields, all, change, change_one, count, one, signed};
 use super::open::inspect::look;
 use super::open::{OpenError, failed};
 use super::schema::Schema;
@@ -189,7 +189,7 @@ impl SealedColumn {
     }
 
     /// Hands every value to `visit`. Older schemas lack some columns.
-    pub(super) fn for_each(&self, db: &Connection, visit: &mut impl FnMut(Stored)) -> rusqlite::Result<()> {
+    fn for_each(&self, db: &Connection, visit: &mut impl FnMut(Stored)) -> rusqlite::Result<()> {
         let Self { table, column, .. } = self;
         let known = "SELECT 1 FROM pragma_table_info(?1) WHERE name = ?2";
         if !db.prepare(known)?.exists([table, column])? {
@@ -231,9 +231,14 @@ impl SealedColumn {
 }
 
 /// Hands every sealed value of a file to `visit`, whatever the file's schema. The file is not changed.
-pub fn for_each_sealed(path: &Path, mut visit: impl FnMut(Stored)) -> Result<(), OpenError> {
+pub fn for_each_sealed(path: &Path, visit: impl FnMut(Stored)) -> Result<(), OpenError> {
     let (db, _) = look(path, Schema::embedded().version())?;
-    SEALED.iter().try_for_each(|column| column.for_each(&db, &mut visit)).map_err(|error| failed(path, error))
+    for_each_in(&db, visit).map_err(|error| failed(path, error))
+}
+
+/// The same for a database of any schema.
+pub(super) fn for_each_in(db: &Connection, mut visit: impl FnMut(Stored)) -> rusqlite::Result<()> {
+    SEALED.iter().try_for_each(|column| column.for_each(db, &mut visit))
 }
 
 /// Number of stored values and authentication codes that each data key is needed for. A key without any is not in the
@@ -314,8 +319,7 @@ pub fn record_resealed(db: &Transaction<'_>, dek_id: u32, now: Timestamp) -> Res
 
 /// The key that [`record_resealed`] named last, and since when.
 pub fn get_resealed(db: &Connection) -> Result<Option<(u32, Timestamp)>, Error> {
-    let mut statement = db.prepare_cached("SELECT dek_id, since FROM resealed WHERE id = 1")?;
-    Ok(statement.query_row([], |row| Ok((row.get(0)?, row.get(1)?))).optional()?)
+    one(db, "SELECT dek_id, since FROM resealed WHERE id = 1", &[], |row| Ok((row.get(0)?, row.get(1)?)))
 }
 
 #[cfg(test)]

@@ -9,16 +9,12 @@ use std::path::{Path, PathBuf};
 use rusqlite::{Connection, named_params};
 
 use super::counts::{self, Miscount};
-use super::lock::beside;
-use super::open::inspect::look;
+use super::open::inspect::{self, is_in_use, look};
 use super::open::{Inspection, OpenError, failed};
 use super::schema::{self, Schema};
-use super::sealed::{SEALED, Stored};
-use super::{Error, columns, keyring, meta};
+use super::sealed::{self, Stored};
+use super::{Error, columns, search_index};
 use crate::domain::time::Timestamp;
-
-/// The tables with a search index, which is named for its table.
-const SEARCHED: [&str; 3] = ["integrations", "oauth_apps", "profiles"];
 
 /// The tables whose newest id tells when the newest row was made.
 const DATED: [&str; 5] = ["access_keys", "flows", "grants", "integrations", "projects"];
@@ -66,13 +62,7 @@ impl Survey {
     ///
     /// They cannot be read.
     pub fn inspect(&self) -> Result<Inspection, OpenError> {
-        let damaged = |error: Error| OpenError::Damaged { path: self.path.clone(), why: error.to_string() };
-        Ok(Inspection {
-            db_id: meta::get_db_id(&self.db).map_err(damaged)?,
-            wrapped_keys: keyring::list(&self.db).map_err(damaged)?,
-            schema_version: self.schema_version,
-            is_checked: false,
-        })
+        inspect::read(&self.db, &self.path, self.schema_version, false)
     }
 
     /// Reads every page, index and foreign key, and lists up to `at_most` kinds of damage in SQLite's words.
@@ -97,9 +87,8 @@ impl Survey {
     /// # Errors
     ///
     /// The file cannot be read to its end.
-    pub fn for_each_sealed(&self, mut visit: impl FnMut(Stored)) -> Result<(), OpenError> {
-        let walk = SEALED.iter().try_for_each(|column| column.for_each(&self.db, &mut visit));
-        walk.map_err(|error| failed(&self.path, error))
+    pub fn for_each_sealed(&self, visit: impl FnMut(Stored)) -> Result<(), OpenError> {
+        sealed::for_each_in(&self.db, visit).map_err(|error| failed(&self.path, error))
     }
 
     /// Runs `look` on the snapshot, unless the schema is an older one.
@@ -117,7 +106,7 @@ impl Survey {
     ///
     /// The file cannot be read to its end.
     pub fn recount(&self) -> Result<Vec<Miscount>, Error> {
-        if self.is_current() { counts::recount(&self.db) } else { Ok(Vec::new()) }
+        self.look_if_current(counts::recount)
     }
 
     /// Compares each search index with its table, word by word, and returns those that differ. `visit` gets the number
@@ -131,7 +120,7 @@ impl Survey {
     /// The file cannot be read to its end.
     pub fn compare_search(&self, mut visit: impl FnMut(u64)) -> Result<Vec<Mismatch>, Error> {
         let mut mismatches = Vec::new();
-        for table in SEARCHED.into_iter().filter(|_| self.is_current()) {
+        for table in search_index::TABLES.into_iter().filter(|_| self.is_current()) {
             let expected = self.add_up_table(table, &mut visit)?;
             let found = self.add_up_index(table)?;
             if found != expected {
@@ -238,14 +227,11 @@ fn made_at(id: &str) -> Option<Timestamp> {
     i64::from_str_radix(hex.get(..12)?, 16).ok().map(Timestamp::from_millis)
 }
 
-fn is_in_use(path: &Path) -> bool {
-    ["-wal", "-journal"].into_iter().any(|ending| beside(path, ending).symlink_metadata().is_ok())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::store::fixture::{Fixture, sealed};
+    use crate::store::lock::beside;
 
     /// A database file with an app of some name, and its path.
     fn made(name: &str) -> (tempfile::TempDir, PathBuf) {

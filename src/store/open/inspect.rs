@@ -66,7 +66,13 @@ pub(super) fn examine(path: &Path, read_at_once: u64) -> Result<Inspection, Open
     read(&db, path, schema_version, is_checked)
 }
 
-fn read(db: &Connection, path: &Path, schema_version: u32, is_checked: bool) -> Result<Inspection, OpenError> {
+/// Reads the id and the keys.
+pub(in crate::store) fn read(
+    db: &Connection,
+    path: &Path,
+    schema_version: u32,
+    is_checked: bool,
+) -> Result<Inspection, OpenError> {
     let damaged = |why: String| OpenError::Damaged { path: path.to_owned(), why };
     let db_id = meta::get_db_id(db).map_err(|error| damaged(error.to_string()))?;
     let wrapped_keys = keyring::list(db).map_err(|error| damaged(error.to_string()))?;
@@ -188,8 +194,7 @@ pub(in crate::store) fn look(path: &Path, known: u32) -> Result<(Connection, u32
     check_header(path)?;
     let failed = |error| failed(path, error);
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-    let in_use = ["-wal", "-journal"].into_iter().any(|ending| beside(path, ending).symlink_metadata().is_ok());
-    let db = if in_use {
+    let db = if is_in_use(path) {
         Connection::open_with_flags(path, flags).map_err(failed)?
     } else {
         // Otherwise SQLite creates a log and an index beside the file, and a reader leaves them there.
@@ -201,6 +206,11 @@ pub(in crate::store) fn look(path: &Path, known: u32) -> Result<(Connection, u32
     db.pragma_update(None, "temp_store", "MEMORY").map_err(failed)?;
     let version = check_version(&db, path, known)?;
     Ok((db, version))
+}
+
+/// True when a process uses the file, or left a log when it died.
+pub(in crate::store) fn is_in_use(path: &Path) -> bool {
+    ["-wal", "-journal"].into_iter().any(|ending| beside(path, ending).symlink_metadata().is_ok())
 }
 
 /// The URI with which SQLite opens the file without locks and without files beside it.
