@@ -40,10 +40,7 @@ impl DatabaseLock {
             Ok(()) => {}
             Err(TryLockError::Error(source)) => return Err(io(source)),
             Err(TryLockError::WouldBlock) => {
-                let mut text = String::new();
-                // The process id only makes the error more helpful.
-                let _ = file.take(32).read_to_string(&mut text);
-                return Err(OpenError::Busy { path: path.to_owned(), pid: text.trim().parse().ok() });
+                return Err(OpenError::Busy { path: path.to_owned(), pid: read_pid(file) });
             }
         }
         file.set_len(0)
@@ -150,12 +147,15 @@ pub fn find_holder(path: &Path) -> io::Result<Option<Holder>> {
     match file.try_lock_shared() {
         Ok(()) => Ok(None),
         Err(TryLockError::Error(error)) => Err(error),
-        Err(TryLockError::WouldBlock) => {
-            let mut text = String::new();
-            let _ = file.take(32).read_to_string(&mut text);
-            Ok(Some(Holder { pid: text.trim().parse().ok() }))
-        }
+        Err(TryLockError::WouldBlock) => Ok(Some(Holder { pid: read_pid(file) })),
     }
+}
+
+/// The id of the process that holds a lock, as far as the file tells: it only makes messages more helpful.
+fn read_pid(file: File) -> Option<u32> {
+    let mut text = String::new();
+    file.take(32).read_to_string(&mut text).ok()?;
+    text.trim().parse().ok()
 }
 
 /// The path with `ending` appended to the file's name.
