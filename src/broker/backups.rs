@@ -123,7 +123,7 @@ impl Broker {
         let Ok(db_id) = self.store.read(meta::get_db_id).await else { return };
         let newest = move || Made { schedule: &schedule, db_id }.list().ok()?.into_iter().find(|made| made.is_good);
         // The next backup says what is wrong with the directory.
-        if let Ok(Some(newest)) = backup::on_thread(newest).await {
+        if let Ok(Some(newest)) = store::on_blocking_thread(newest).await {
             metrics::gauge!("postpeer_backup_last_good_timestamp_seconds").set(seconds(newest.taken_at));
         }
     }
@@ -169,7 +169,7 @@ impl Broker {
             let made = Made { schedule: &schedule, db_id };
             made.make_if_due(&vault, now, &|| stop.is_cancelled()).map_err(|error| told_apart(error, &schedule.dir))
         };
-        let Some(check) = backup::on_thread(work).await?? else { return Ok(()) };
+        let Some(check) = store::on_blocking_thread(work).await?? else { return Ok(()) };
         if let Err(error) = self.record_backup(By::SCHEDULE, check.outcome()).await {
             tracing::warn!(error = %chain(&error), "the audit trail does not tell of this backup");
         }

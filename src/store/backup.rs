@@ -20,11 +20,11 @@ use rusqlite::{Connection, ErrorCode, OpenFlags};
 use uuid::Uuid;
 
 use super::lock::beside;
+use super::meta;
 use super::open::create::Unfinished;
 use super::open::inspect::{look, peek};
 use super::open::{BUSY_TIMEOUT, Inspection, OpenError, database_size, failed, free_space, inspect_copy};
 use super::schema::Schema;
-use super::{Error, meta};
 use crate::domain::time::Timestamp;
 use crate::failpoint;
 
@@ -151,19 +151,6 @@ pub fn free_name(database: &Path, kind: &str, now: Timestamp) -> PathBuf {
 pub fn find_db_id(copy: &Path) -> Option<Uuid> {
     let (db, _) = look(copy, Schema::embedded().version()).ok()?;
     meta::get_db_id(&db).ok()
-}
-
-/// Runs work on files where it holds up no task. It goes on even if the caller stops waiting.
-///
-/// # Errors
-///
-/// [`Error::Stopped`] when the runtime stops first.
-///
-/// # Panics
-///
-/// When `work` panics.
-pub async fn on_thread<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, Error> {
-    super::on_blocking_thread(work).await
 }
 
 fn copy_pages(

@@ -10,7 +10,6 @@ use crate::domain::grant::{AuthStatus, Grant};
 use crate::domain::id::{GrantId, ProjectId};
 use crate::domain::past_refreshes::{PastRefresh, PastRefreshes};
 use crate::domain::refresh::RefreshState;
-use crate::domain::renewal::Renewal;
 use crate::domain::secret::Sealed;
 use crate::domain::time::Timestamp;
 
@@ -224,7 +223,7 @@ fn read(row: &Row<'_>) -> Result<Grant, Error> {
         issued_at: fields.get("issued_at")?,
         access_expires_at: fields.get("access_expires_at")?,
         refresh_expires_at: fields.get("refresh_expires_at")?,
-        renewal: read_renewal(&fields)?,
+        renewal: fields.parsed("renewal")?,
         tokens: fields.get("tokens")?,
         generation: fields.unsigned("generation")?,
         status: read_status(&fields, "status", "failure_reason")?,
@@ -250,11 +249,6 @@ fn read_refresh(fields: &Fields<'_, '_>) -> Result<RefreshState, Error> {
         (Some(asked_at), true, Some(answer)) => Ok(RefreshState::AnsweredInDoubt { asked_at, answer }),
         (None, ..) => Err(fields.inconsistent("attempt_at")),
     }
-}
-
-/// From the column `renewal`.
-pub(super) fn read_renewal(fields: &Fields<'_, '_>) -> Result<Renewal, Error> {
-    fields.parsed("renewal")
 }
 
 const ACTIVE: &str = "active";
@@ -294,6 +288,7 @@ mod tests {
     use crate::domain::grant::FailureReason;
     use crate::domain::refresh::NewTokens;
     use crate::domain::refresh_failure::RefreshFailure;
+    use crate::domain::renewal::Renewal;
     use crate::store::fixture::{Fixture, sealed};
 
     fn shown(grant: &Grant) -> String {

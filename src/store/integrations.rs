@@ -11,7 +11,7 @@ use std::sync::LazyLock;
 use rusqlite::{Connection, Row, Transaction, named_params};
 
 use super::columns::{Fields, all, change_one, fold, json, one, signed};
-use super::grants::{read_renewal, read_status};
+use super::grants::read_status;
 use super::{Error, token_reads};
 use crate::domain::account::Account;
 use crate::domain::id::{GrantId, IntegrationId, OauthAppId, ProfileId, ProjectId};
@@ -253,7 +253,7 @@ fn read_fields(fields: &Fields<'_, '_>) -> Result<(Integration, Own), Error> {
     };
     let of_grant = read_status(fields, "grant_status", "grant_failure_reason")?;
     let status = of_grant.of_account(read_status(fields, "status", "failure_reason")?);
-    let renewal = read_renewal(fields)?;
+    let renewal: Renewal = fields.parsed("renewal")?;
     let integration = Integration {
         id,
         grant_id,

@@ -348,8 +348,16 @@ fn on_store_thread(run: impl FnOnce()) {
 }
 
 /// Runs `work` where waiting for the disk blocks no task. It runs to its end even if the caller stops waiting.
+///
+/// # Errors
+///
+/// [`Error::Stopped`] when the runtime stops first.
+///
+/// # Panics
+///
+/// When `work` panics.
 #[expect(clippy::disallowed_methods, reason = "the one place where work moves to blocking threads")]
-async fn on_blocking_thread<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, Error> {
+pub async fn on_blocking_thread<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, Error> {
     tokio::task::spawn_blocking(work).await.map_err(|error| match error.try_into_panic() {
         Ok(panic) => std::panic::resume_unwind(panic),
         Err(_) => Error::Stopped,

@@ -4,9 +4,10 @@ use rusqlite::{Connection, Row, named_params};
 
 use crate::domain::id::{IntegrationId, ProjectId};
 use crate::domain::integration::{AccountTokens, OwnTokens};
+use crate::domain::renewal::Renewal;
 use crate::store::Error;
 use crate::store::columns::{Fields, one};
-use crate::store::grants::{read_renewal, read_status};
+use crate::store::grants::read_status;
 
 /// Everything that handing out the account's token needs, still sealed.
 pub fn find_tokens(db: &Connection, project: ProjectId, id: IntegrationId) -> Result<Option<AccountTokens>, Error> {
@@ -30,7 +31,7 @@ fn read(row: &Row<'_>) -> Result<AccountTokens, Error> {
     let of_grant = read_status(&fields, "grant_status", "grant_failure_reason")?;
     let status = of_grant.of_account(read_status(&fields, "status", "failure_reason")?);
     let own = OwnTokens { generation: fields.unsigned("own_generation")?, tokens: fields.get("own_tokens")? };
-    let (renewal, access_expires_at) = (read_renewal(&fields)?, fields.get("access_expires_at")?);
+    let (renewal, access_expires_at): (Renewal, _) = (fields.parsed("renewal")?, fields.get("access_expires_at")?);
     let lapses_at = renewal.lapses_at(access_expires_at, fields.get("refresh_expires_at")?);
     Ok(AccountTokens {
         id,
