@@ -1,14 +1,15 @@
-//! An error with everything that caused it, for one line of a log.
+//! An error with everything that caused it.
 
-/// The error and all its sources, separated by colons.
+use std::error::Error;
+use std::iter;
+
+/// What caused an error, the nearest cause first.
+pub fn sources(error: &dyn Error) -> impl Iterator<Item = &(dyn Error + 'static)> {
+    iter::successors(error.source(), |source| (*source).source())
+}
+
+/// The error and all its sources, separated by colons, for one line of a log.
 #[must_use]
-pub fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(inner) = source {
-        text.push_str(": ");
-        text.push_str(&inner.to_string());
-        source = inner.source();
-    }
-    text
+pub fn chain(error: &dyn Error) -> String {
+    sources(error).fold(error.to_string(), |text, source| format!("{text}: {source}"))
 }

@@ -5,6 +5,7 @@ use rusqlite::ffi;
 
 use super::files::Moved;
 use crate::domain::InvalidTransition;
+use crate::domain::error_chain::sources;
 
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -105,14 +106,8 @@ impl Error {
 
     /// Finds the store's error in an error or among its sources.
     pub(super) fn within<E: std::error::Error + 'static>(error: &E) -> Option<&Self> {
-        let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(error);
-        while let Some(error) = cause {
-            if let Some(found) = error.downcast_ref() {
-                return Some(found);
-            }
-            cause = error.source();
-        }
-        None
+        let error: &(dyn std::error::Error + 'static) = error;
+        error.downcast_ref().or_else(|| sources(error).find_map(|source| source.downcast_ref()))
     }
 }
 

@@ -1,13 +1,11 @@
 //! Versions of the schema, and migration from an older one to this program's.
 
-use std::error::Error as _;
-use std::iter;
-
 use refinery::{Migration, Runner};
 use rusqlite::trace::{TraceEvent, TraceEventCodes};
 use rusqlite::{Connection, OptionalExtension as _};
 
 use super::error::copy;
+use crate::domain::error_chain::sources;
 
 mod embedded {
     refinery::embed_migrations!("migrations");
@@ -38,14 +36,13 @@ impl MigrationError {
     pub(super) fn into_sqlite(self) -> Result<rusqlite::Error, Self> {
         match self {
             Self::Sqlite(error) => Ok(error),
-            Self::Refinery(error) => find_sqlite(&error).map(copy).ok_or(Self::Refinery(error)),
+            Self::Refinery(error) => {
+                let found = sources(&error).find_map(|source| source.downcast_ref()).map(copy);
+                found.ok_or(Self::Refinery(error))
+            }
             Self::ForeignKeys => Err(self),
         }
     }
-}
-
-fn find_sqlite(error: &refinery::Error) -> Option<&rusqlite::Error> {
-    iter::successors(error.source(), |error| (*error).source()).find_map(|error| error.downcast_ref())
 }
 
 impl Schema {

@@ -10,6 +10,7 @@
 
 use std::fs;
 use std::io;
+use std::iter;
 use std::os::unix::fs::{MetadataExt as _, chown};
 use std::path::{Path, PathBuf};
 
@@ -20,6 +21,7 @@ use uuid::Uuid;
 use super::revoked::Revoked;
 use super::{BackupError, copy_pages, free_name, open_copy, record};
 use crate::domain::audit::{Action, By, Entry};
+use crate::domain::error_chain::sources;
 use crate::domain::keyring::{RecoveryWrap, WrappedKey};
 use crate::domain::time::Timestamp;
 use crate::failpoint;
@@ -375,12 +377,12 @@ fn give_to_owner(database: &Path, new: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// An error of opening a backup, in words about the backup.
-/// [`RestoreError::Damaged`] where SQLite found that only now.
+/// An error of preparing a copy: [`RestoreError::Damaged`] where SQLite found that only now.
 fn unprepared(file: &Path, source: Box<dyn std::error::Error + Send + Sync>) -> RestoreError {
     let file = file.to_owned();
     let first: &(dyn std::error::Error + 'static) = &*source;
-    let damage = std::iter::successors(Some(first), |error| error.source())
+    let damage = iter::once(first)
+        .chain(sources(first))
         .filter_map(|error| error.downcast_ref::<rusqlite::Error>())
         .find(|error| matches!(error.sqlite_error_code(), Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase)))
         .map(ToString::to_string);
@@ -390,6 +392,7 @@ fn unprepared(file: &Path, source: Box<dyn std::error::Error + Send + Sync>) -> 
     }
 }
 
+/// An error of opening a backup, in words about the backup.
 fn about_backup(file: &Path, error: OpenError) -> RestoreError {
     let file = file.to_owned();
     match error {
