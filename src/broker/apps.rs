@@ -270,9 +270,12 @@ fn end_waiting(
         if selection.is_open(now) {
             let outcome = Outcome::failed(Failure::AppMissing);
             let entry = flow.end_entry(by, &outcome);
-            change_flow(tx, vault, project, flow.id, |flow| match flow.stage.outcome() {
-                Some(Outcome::CompletionRequired) => flow.complete(outcome, now.plus(COMPLETE_WITHIN)),
-                _ => flow.settle(outcome),
+            change_flow(tx, vault, project, flow.id, |flow| {
+                if flow.awaits_completion() {
+                    flow.complete(outcome, now.plus(COMPLETE_WITHIN))
+                } else {
+                    flow.settle(outcome)
+                }
             })?;
             selections::spend(tx, project, selection.id, app_deletion_digest(), Vec::new(), now)?;
             audit::record(tx, Some(project), &entry, now)?;

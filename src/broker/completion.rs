@@ -74,7 +74,7 @@ impl Broker {
     pub async fn complete_connect(&self, caller: &Caller, id: &str) -> Result<Finished, Error> {
         let id: FlowId = id.parse().map_err(|_| Error::NotFound(What::Flow))?;
         let mut flow = self.find_to_complete(caller, id).await?;
-        if flow.stage.outcome() == Some(&Outcome::CompletionRequired) {
+        if flow.awaits_completion() {
             let (broker, by) = (self.clone(), caller.by());
             // The wrong account's tokens must be revoked whether or not the caller still waits.
             self.tasks.run(async move { broker.complete(flow, by).await }).await??;
@@ -208,7 +208,7 @@ impl Broker {
             .store
             .write(move |tx| {
                 let current = find_flow(tx, &vault, project, id)?;
-                if current.is_none_or(|flow| flow.stage.outcome() != Some(&Outcome::CompletionRequired)) {
+                if !current.is_some_and(|flow| flow.awaits_completion()) {
                     return Ok::<_, Error>(false);
                 }
                 change_flow(tx, &vault, project, id, |flow| flow.complete(outcome, until))?;
@@ -227,7 +227,7 @@ impl Broker {
 /// True while the flow can be completed.
 fn is_waiting(tx: &Transaction<'_>, vault: &Vault, flow: &Flow, now: Timestamp) -> Result<bool, Error> {
     let current = find_flow(tx, vault, flow.project_id, flow.id)?;
-    let waits = current.is_some_and(|flow| flow.stage.outcome() == Some(&Outcome::CompletionRequired));
+    let waits = current.is_some_and(|flow| flow.awaits_completion());
     let selection = selections::find_by_flow(tx, flow.project_id, flow.id)?;
     Ok(waits && selection.is_some_and(|selection| selection.is_open(now)))
 }

@@ -190,7 +190,7 @@ impl Broker {
     /// Revokes and erases a consent whose caller did not complete the connection in time.
     async fn abandon(&self, selection: &Selection, flow: &Flow) -> Result<(), Error> {
         let (project, id) = (selection.project_id, selection.id);
-        if flow.stage.outcome() == Some(&Outcome::CompletionRequired) {
+        if flow.awaits_completion() {
             let by = flow.person(None);
             if !self.end_waiting(flow, selection, Failure::FlowExpired, by).await? {
                 // The clock was set back meanwhile, and the caller completed it.

@@ -290,7 +290,7 @@ impl Broker {
             .await?
             .filter(|(selection, _)| platform.is_none_or(|platform| selection.platform == platform))
             // Before its caller completes the connection, there is nothing to choose.
-            .filter(|(_, flow)| flow.stage.outcome() != Some(&Outcome::CompletionRequired))
+            .filter(|(_, flow)| !flow.awaits_completion())
             .ok_or(Error::NotFound(What::Selection))
     }
 

@@ -188,6 +188,12 @@ impl Flow {
         matches!(self.stage, FlowStage::Pending { .. }) && now >= self.expires_at
     }
 
+    /// True while it waits for its caller to complete it.
+    #[must_use]
+    pub fn awaits_completion(&self) -> bool {
+        self.stage.outcome() == Some(&Outcome::CompletionRequired)
+    }
+
     /// Takes the flow for the callback with this digest. The verifier is gone afterwards: read it before.
     ///
     /// # Errors
