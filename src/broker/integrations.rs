@@ -264,17 +264,10 @@ impl Broker {
 
 /// `None` where the caller can see none that are wanted.
 fn filter(caller: &Caller, wanted: ListIntegrations) -> Option<IntegrationFilter> {
-    let profile_id = match wanted.profile_id.as_deref() {
-        None => None,
-        Some("null") => Some(None),
-        Some(id) => Some(Some(profiles::parse(id).ok()?)),
-    };
-    if profile_id.is_some_and(|wanted| !caller.sees(wanted)) {
-        return None;
-    }
+    let profile_id = caller.profile_to_list(wanted.profile_id.as_deref()).ok()?;
     Some(IntegrationFilter {
         platforms: wanted.platforms,
-        profile_id: caller.profile_id.map(Some).or(profile_id),
+        profile_id,
         search: wanted.search,
         oldest_first: wanted.oldest_first,
         failing_at: None,

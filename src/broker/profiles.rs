@@ -4,9 +4,26 @@ use super::error::What;
 use super::{Broker, Caller, Error};
 use crate::domain::audit::{Action, Entry};
 use crate::domain::id::{ProfileId, ProjectId};
+use crate::domain::integration::ProfileFilter;
 use crate::domain::paging::{Listed, Window};
 use crate::domain::profile::{Profile, ProfileChange};
 use crate::store::{self, Connection, access_keys, audit, links, profiles};
+
+impl Caller {
+    /// The profile whose accounts are to be listed. `wanted`: an id, or `null` for accounts without a profile.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NotFound`] where the caller sees no such accounts.
+    pub(super) fn profile_to_list(&self, wanted: Option<&str>) -> Result<ProfileFilter, Error> {
+        let wanted = match wanted {
+            None => return Ok(self.profile_id.map(Some)),
+            Some("null") => None,
+            Some(id) => Some(parse(id)?),
+        };
+        if self.sees(wanted) { Ok(Some(wanted)) } else { Err(Error::NotFound(What::Profile)) }
+    }
+}
 
 impl Broker {
     pub async fn create_profile(

@@ -3,16 +3,14 @@
 use std::fmt;
 use std::str::FromStr;
 
-use super::id::ProfileId;
-use super::integration::IntegrationDetail;
+use super::integration::{IntegrationDetail, ProfileFilter};
 use super::time::Timestamp;
 
 /// Narrows the list. Absent members do not.
 #[derive(Debug, Clone, Default)]
 pub struct HealthFilter {
     pub platform: Option<String>,
-    /// `Some(None)`: accounts without a profile.
-    pub profile_id: Option<Option<ProfileId>>,
+    pub profile_id: ProfileFilter,
     pub failing_only: bool,
 }
 

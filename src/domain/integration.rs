@@ -186,14 +186,16 @@ pub struct TokenReads {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
 pub struct IntegrationFilter {
     pub platforms: PlatformFilter,
-    /// `Some(None)`: those without a profile.
-    pub profile_id: Option<Option<ProfileId>>,
+    pub profile_id: ProfileFilter,
     /// Case-insensitive, in display name, username and platform user id; a whole integration id matches too.
     pub search: Option<String>,
     pub oldest_first: bool,
     /// In a search, only accounts that fail at this time.
     pub failing_at: Option<Timestamp>,
 }
+
+/// The profile of a list's accounts. `Some(None)`: those without a profile; `None`: all.
+pub type ProfileFilter = Option<Option<ProfileId>>;
 
 /// Platforms of a list. Callers' models know ten names, so others are listed only on request.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]

@@ -5,7 +5,7 @@ use std::collections::btree_map::Entry;
 
 use super::trail::name_keys;
 use crate::broker::begin::BeginConnect;
-use crate::broker::{Broker, Caller, Error, integrations as cases, profiles as profile_cases};
+use crate::broker::{Broker, Caller, Error, integrations as cases};
 use crate::domain::audit::Recorded;
 use crate::domain::failure::Failure;
 use crate::domain::grant::AuthStatus;
@@ -115,18 +115,9 @@ impl Reconnects {
 impl Broker {
     /// Accounts of the caller, those that fail first.
     pub async fn list_by_health(&self, caller: &Caller, wanted: WantedAccounts) -> Result<AccountPage, Error> {
-        let profile_id = match wanted.profile_id.as_deref() {
-            None => None,
-            Some("null") => Some(None),
-            Some(id) => match profile_cases::parse(id) {
-                Ok(id) => Some(Some(id)),
-                Err(_) => return Ok(AccountPage::default()),
-            },
-        };
-        if profile_id.is_some_and(|wanted| !caller.sees(wanted)) {
+        let Ok(profile_id) = caller.profile_to_list(wanted.profile_id.as_deref()) else {
             return Ok(AccountPage::default());
-        }
-        let profile_id = caller.profile_id.map(Some).or(profile_id);
+        };
         let (project, now) = (caller.project_id, self.clock.now());
         let (found, next) = if let Some(search) = wanted.search {
             let offset: u64 = wanted.after.and_then(|after| after.parse().ok()).unwrap_or(0);
