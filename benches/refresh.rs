@@ -97,7 +97,7 @@ fn main() {
         identity = {{ id = "/sub" }}
         "#
     );
-    let config = config::from_str("bench", &toml, dir.path(), &Environment::default(), &[]).unwrap();
+    let config = config::from_str("bench", &toml, dir.path(), &Environment::default()).unwrap();
     let ports = Ports::system();
     app::initialise(&config, &ports).unwrap();
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();

@@ -197,7 +197,7 @@ mod tests {
             identity = { id = "/sub" }
             [platforms.mastodon]
         "#;
-        let config = config::from_str("x", toml, Path::new(""), &Environment::default(), &[]).unwrap();
+        let config = config::from_str("x", toml, Path::new(""), &Environment::default()).unwrap();
         insta::assert_snapshot!(as_text(&advice(&config, &SystemClock)), @r"
         note     configuration  server.trusted_proxies: it is empty, so the log and the audit trail have the address of the proxy in front of the broker, and not those of its clients
                                 -> name the address of that proxy
@@ -228,7 +228,7 @@ mod tests {
         assert_eq!(names(&["twiter"]).unwrap_err(), "there is no platform \"twiter\": did you mean twitter?");
         assert!(names(&["tiktok"]).unwrap_err().contains("enabled = true"));
         let toml = toml.replace("https://id.acme.example/token", "http://id.acme.example/token");
-        let config = config::from_str("x", &toml, Path::new(""), &Environment::default(), &[]).unwrap();
+        let config = config::from_str("x", &toml, Path::new(""), &Environment::default()).unwrap();
         let printed = as_text(&[warnings(&config, &SystemClock), advice(&config, &SystemClock)].concat());
         let remarks = config.platforms.remarks(SystemClock.now().day());
         assert_eq!(remarks.iter().filter(|remark| remark.platform == "acme").count(), 2, "{remarks:?}");

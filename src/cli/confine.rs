@@ -252,7 +252,7 @@ mod tests {
     use crate::config;
 
     fn folders(base: &Path, toml: &str, environment: &Environment) -> Folders {
-        let config = config::from_str("postpeer.toml", toml, base, environment, &[]).unwrap();
+        let config = config::from_str("postpeer.toml", toml, base, environment).unwrap();
         Folders::of(&config, Some(&base.join("postpeer.toml")), environment)
     }
 

@@ -143,20 +143,21 @@ fn listen(wanted: Option<SocketAddr>) -> Result<TcpListener, Failure> {
 }
 
 fn settings(address: SocketAddr, sandbox: SocketAddr, data: &Path) -> Result<Config, Failure> {
-    let toml = sandbox::configuration(&format!("http://{sandbox}"));
-    let overrides = [
-        ("server.listen", address.to_string()),
-        ("server.public_url", format!("http://{address}")),
-        ("database.path", "postpeer.db".to_owned()),
-        ("keyring.path", "postpeer.keyring".to_owned()),
-        // Whoever tries the demo is alone with it, and may do so with a program that makes mistakes by the thousand.
-        ("limits.bluesky_per_address", "0".to_owned()),
-        ("limits.bluesky_per_key", "0".to_owned()),
-        ("limits.misses_per_address", "0".to_owned()),
-        ("limits.writes_per_address", "0".to_owned()),
-        ("limits.writes_per_key", "0".to_owned()),
-    ];
-    Ok(config::from_str("the sandbox's configuration", &toml, data, &Environment::default(), &overrides)?)
+    let platforms = sandbox::configuration(&format!("http://{sandbox}"));
+    // Without limits: whoever tries the demo is alone with it, and may use a program that makes mistakes by the thousand.
+    let toml = format!(
+        "{platforms}
+        [server]
+        listen = \"{address}\"
+        public_url = \"http://{address}\"
+        [limits]
+        bluesky_per_address = 0
+        bluesky_per_key = 0
+        misses_per_address = 0
+        writes_per_address = 0
+        writes_per_key = 0"
+    );
+    Ok(config::from_str("the sandbox's configuration", &toml, data, &Environment::default())?)
 }
 
 /// Names the demo as the app that asks, so that the pages show what an operator's `[pages]` does.

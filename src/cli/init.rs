@@ -339,7 +339,7 @@ mod tests {
 
     fn settings(public_url: &str) -> config::Config {
         let text = configuration(&parse_public_url(public_url).unwrap());
-        config::from_str("postpeer.toml", &text, Path::new(""), &Environment::default(), &[]).unwrap()
+        config::from_str("postpeer.toml", &text, Path::new(""), &Environment::default()).unwrap()
     }
 
     #[test]

@@ -228,7 +228,7 @@ mod tests {
     use crate::config;
 
     fn config(toml: &str) -> Config {
-        config::from_str("x", toml, Path::new(""), &Environment::default(), &[]).unwrap()
+        config::from_str("x", toml, Path::new(""), &Environment::default()).unwrap()
     }
 
     #[test]

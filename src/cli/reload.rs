@@ -141,7 +141,7 @@ mod tests {
 
     #[test]
     fn what_needs_a_restart_stays_and_the_rest_is_new() {
-        let read = |toml: &str| config::from_str("x", toml, Path::new("/srv"), &Environment::default(), &[]).unwrap();
+        let read = |toml: &str| config::from_str("x", toml, Path::new("/srv"), &Environment::default()).unwrap();
         let used = read("[database]\npath = \"a.db\"\n[console]\n[server]\nlisten = \"127.0.0.1:8080\"");
         let wanted = "[database]\npath = \"b.db\"\n[server]\nlisten = \"127.0.0.1:8081\"\nmetrics_listen = \"127.0.0.1:9\"\n\
                       [log]\nlevel = \"trace\"\n[limits]\nbodies_mib = 3\n[backup]\ndir = \"copies\"";

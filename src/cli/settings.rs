@@ -48,7 +48,7 @@ impl ConfigFile {
     /// Reads the configuration. The error lists each mistake.
     pub(super) fn read(&self, environment: &Environment) -> Result<Config, config::Error> {
         match self.file(environment) {
-            Some(path) => config::load(&path, environment, &[]),
+            Some(path) => config::load(&path, environment),
             None => defaults(environment),
         }
     }
@@ -117,7 +117,7 @@ impl ConfigFile {
 
 /// The defaults, overridden by the environment. Paths are relative to the working directory.
 fn defaults(environment: &Environment) -> Result<Config, config::Error> {
-    config::from_str(DEFAULT, "", Path::new(""), environment, &[])
+    config::from_str(DEFAULT, "", Path::new(""), environment)
 }
 
 /// True when something has this name, even a dangling link, or when nobody can tell.

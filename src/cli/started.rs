@@ -78,7 +78,7 @@ mod tests {
     #[test]
     fn a_platform_without_a_client_id_is_off() {
         let toml = "[platforms.twitter]\nclient_id = \"i\"\nclient_secret = \"s\"\n[platforms.tiktok]\nenabled = false";
-        let config = config::from_str("x", toml, Path::new(""), &Environment::default(), &[]).unwrap();
+        let config = config::from_str("x", toml, Path::new(""), &Environment::default()).unwrap();
         let (on, off) = on_and_off(&config.platforms.listings());
         assert_eq!(on, "bluesky twitter");
         let names = built_in_names();
@@ -90,7 +90,7 @@ mod tests {
     #[test]
     fn bluesky_alone_is_set_up_once_somebody_uses_it() {
         let is_set_up = |toml: &str, accounts| {
-            let config = config::from_str("x", toml, Path::new(""), &Environment::default(), &[]).unwrap();
+            let config = config::from_str("x", toml, Path::new(""), &Environment::default()).unwrap();
             is_any_set_up(&config.platforms.listings(), accounts)
         };
         assert_eq!([None, Some(0), Some(1)].map(|accounts| is_set_up("", accounts)), [false, false, true]);

@@ -176,7 +176,7 @@ mod tests {
     use crate::config::{Config, from_str};
 
     fn read(toml: &str, environment: &Environment) -> Result<Config, Error> {
-        from_str("postpeer.toml", toml, Path::new(""), environment, &[])
+        from_str("postpeer.toml", toml, Path::new(""), environment)
     }
 
     #[test]

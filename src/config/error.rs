@@ -13,7 +13,6 @@ use crate::domain::shell::quoted;
 /// The place where a setting was written.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Origin {
-    CommandLine,
     /// Name of the variable.
     Environment(String),
     /// Name of the file, as the user gave it.
@@ -23,7 +22,6 @@ pub enum Origin {
 impl fmt::Display for Origin {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::CommandLine => f.write_str("command line"),
             Self::Environment(variable) => write!(f, "environment variable {variable}"),
             Self::File(name) => f.write_str(name),
         }

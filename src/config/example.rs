@@ -22,7 +22,7 @@ fn with_everything_on() -> String {
 }
 
 fn read(toml: &str) -> Config {
-    from_str("postpeer.toml.example", toml, Path::new(""), &Environment::default(), &[]).unwrap()
+    from_str("postpeer.toml.example", toml, Path::new(""), &Environment::default()).unwrap()
 }
 
 #[test]
@@ -44,7 +44,7 @@ fn optional_keys_state_the_defaults() {
 
 #[test]
 fn the_example_has_every_key() {
-    let merge = |toml: &str| layers::Layers::merge("", toml, &Environment::default(), &[]).unwrap();
+    let merge = |toml: &str| layers::Layers::merge("", toml, &Environment::default()).unwrap();
     let written = merge(&with_everything_on());
     let mut reader = Reader::new(merge(&with_everything_on()), Path::new(""));
     settings(&mut reader, &Environment::default(), Path::new(""));

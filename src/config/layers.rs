@@ -1,4 +1,4 @@
-//! The settings of file, environment and command line, merged, and the origin of each value.
+//! The settings of file and environment, merged, and the origin of each value.
 
 use figment::providers::{Format as _, Toml};
 use figment::value::{Dict, Map, Tag, Value};
@@ -9,18 +9,13 @@ use super::error::{Error, Origin};
 use super::presets;
 use crate::platforms::built_in_names;
 
-const COMMAND_LINE: &str = "command line";
 const ENVIRONMENT: &str = "environment";
-
-/// Settings by dotted key that override every other source.
-pub type Overrides<'a> = &'a [(&'a str, String)];
 
 /// The source of a value. A later one overrides an earlier one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Layer {
     File,
     Environment,
-    CommandLine,
 }
 
 /// The merged settings.
@@ -32,27 +27,11 @@ pub(super) struct Layers {
 }
 
 impl Layers {
-    pub(super) fn merge(
-        file: &str,
-        toml: &str,
-        environment: &Environment,
-        overrides: Overrides<'_>,
-    ) -> Result<Self, Error> {
+    pub(super) fn merge(file: &str, toml: &str, environment: &Environment) -> Result<Self, Error> {
         let broken = |error: &figment::Error| Error::NotToml { file: file.to_owned(), problem: without_source(error) };
         let toml = Toml::string(toml);
         toml.data().map_err(|error| broken(&error))?;
-        let figment = Figment::from(toml)
-            .merge(Texts {
-                layer: ENVIRONMENT,
-                texts: environment.settings().map(|(_, path, value)| (path, value.to_owned())).collect(),
-            })
-            .merge(Texts {
-                layer: COMMAND_LINE,
-                texts: overrides
-                    .iter()
-                    .map(|(key, value)| (key.split('.').map(str::to_owned).collect(), value.clone()))
-                    .collect(),
-            });
+        let figment = Figment::from(toml).merge(Variables(environment));
         let mut root = figment.find_value("").map_err(|error| broken(&error))?;
         presets::fill_in(&mut root, &built_in_names());
         Ok(Self { root, figment, file: file.to_owned() })
@@ -70,7 +49,6 @@ impl Layers {
 
     pub(super) fn layer(&self, value: &Value) -> Layer {
         match self.figment.get_metadata(value.tag()).map(|metadata| metadata.name.as_ref()) {
-            Some(COMMAND_LINE) => Layer::CommandLine,
             Some(ENVIRONMENT) => Layer::Environment,
             _ => Layer::File,
         }
@@ -86,7 +64,6 @@ impl Layers {
                 .map_or(Layer::File, |parent| self.lowest_layer(parent)),
         };
         match layer {
-            Layer::CommandLine => Origin::CommandLine,
             Layer::Environment => Origin::Environment(Environment::variable(path)),
             Layer::File => Origin::File(self.file.clone()),
         }
@@ -115,21 +92,18 @@ fn without_source(error: &figment::Error) -> String {
     kept.join(", ").trim_start_matches("TOML parse error ").to_owned()
 }
 
-/// Settings from a source in which every value is text.
-struct Texts {
-    layer: &'static str,
-    texts: Vec<(Vec<String>, String)>,
-}
+/// The settings of the environment, in which every value is text.
+struct Variables<'a>(&'a Environment);
 
-impl Provider for Texts {
+impl Provider for Variables<'_> {
     fn metadata(&self) -> Metadata {
-        Metadata::named(self.layer)
+        Metadata::named(ENVIRONMENT)
     }
 
     fn data(&self) -> Result<Map<Profile, Dict>, figment::Error> {
         let mut root = Dict::new();
-        for (path, text) in &self.texts {
-            insert(&mut root, path, text);
+        for (_, path, text) in self.0.settings() {
+            insert(&mut root, &path, text);
         }
         Ok(Map::from([(Profile::Default, root)]))
     }

@@ -1,5 +1,4 @@
-//! The operator's settings: a TOML file, overridden by environment variables (`POSTPEER_SECTION__KEY`), overridden by
-//! command-line options.
+//! The operator's settings: a TOML file, overridden by environment variables (`POSTPEER_SECTION__KEY`).
 //!
 //! Invariant: a [`Config`] is complete and valid. Otherwise [`Error`] lists every mistake, with its place and what to
 //! do about it. An unknown key is a mistake.
@@ -46,7 +45,6 @@ use exposure::Exposure;
 pub use environment::Environment;
 pub use error::{Error, Mistake, Mistakes, Origin};
 pub use keys::nearest_word;
-pub use layers::Overrides;
 pub use public_url::{base, parse_public_url};
 
 /// The file that `postpeer init` writes: every key with its default and its purpose.
@@ -152,15 +150,15 @@ pub struct Outbound {
     pub proxies: Proxies,
 }
 
-/// Reads the file, applies the environment and then the overrides, and checks the result.
+/// Reads the file, applies the environment, and checks the result.
 ///
 /// # Errors
 ///
 /// The file cannot be read or is not TOML, or the settings have mistakes (all are returned).
-pub fn load(path: &Path, environment: &Environment, overrides: Overrides<'_>) -> Result<Config, Error> {
+pub fn load(path: &Path, environment: &Environment) -> Result<Config, Error> {
     let text = secrets::read_text(path).map_err(|source| Error::unread(path, source))?;
     let base = path.parent().unwrap_or(Path::new(""));
-    let mut config = from_str(&path.display().to_string(), &text, base, environment, overrides)?;
+    let mut config = from_str(&path.display().to_string(), &text, base, environment)?;
     match exposure::of(path) {
         Some(Exposure::Changeable) => return Err(Error::Changeable(path.to_owned())),
         Some(Exposure::Readable) if config.has_secrets => {
@@ -181,15 +179,9 @@ pub fn load(path: &Path, environment: &Environment, overrides: Overrides<'_>) ->
 /// # Errors
 ///
 /// As [`load`].
-pub fn from_str(
-    name: &str,
-    toml: &str,
-    base: &Path,
-    environment: &Environment,
-    overrides: Overrides<'_>,
-) -> Result<Config, Error> {
+pub fn from_str(name: &str, toml: &str, base: &Path, environment: &Environment) -> Result<Config, Error> {
     let read = |environment: &Environment| -> Result<_, Error> {
-        let mut reader = Reader::new(layers::Layers::merge(name, toml, environment, overrides)?, base);
+        let mut reader = Reader::new(layers::Layers::merge(name, toml, environment)?, base);
         let config = settings(&mut reader, environment, base);
         Ok((config, reader))
     };

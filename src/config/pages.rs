@@ -87,7 +87,7 @@ mod tests {
     use crate::config::{Config, Environment, Error, from_str};
 
     fn load(base: &Path, toml: &str) -> Result<Config, Error> {
-        from_str("postpeer.toml", toml, base, &Environment::default(), &[])
+        from_str("postpeer.toml", toml, base, &Environment::default())
     }
 
     #[test]

@@ -78,7 +78,7 @@ pub(super) fn guide(preset: &str) -> Option<Guide> {
 pub fn alone(preset: &str, public_url: &str) -> Option<Config> {
     PRESETS.get(preset)?;
     let toml = format!("[server]\npublic_url = {public_url:?}\n[{}.{preset}]", keys::PLATFORMS);
-    from_str("preset", &toml, Path::new(""), &Environment::default(), &[]).ok()
+    from_str("preset", &toml, Path::new(""), &Environment::default()).ok()
 }
 
 /// Adds to each platform of the operator's own what its preset says and the operator does not. `built_in`: the names of

@@ -1,7 +1,7 @@
 //! Reads typed values from the merged settings and collects all mistakes, so that the user sees them at once.
 //!
-//! A value from the file must have its TOML type. Values from the environment and the command line are text, parsed as
-//! the key's type. Every key that is read becomes known; [`Reader::finish`] reports the others.
+//! A value from the file must have its TOML type. Values from the environment are text, parsed as the key's type. Every
+//! key that is read becomes known; [`Reader::finish`] reports the others.
 
 use std::borrow::Cow;
 use std::net::SocketAddr;

@@ -17,7 +17,7 @@ pub(super) fn read(toml: &str) -> Result<Config, Error> {
 }
 
 pub(super) fn read_with(toml: &str, environment: &Environment) -> Result<Config, Error> {
-    from_str("postpeer.toml", toml, Path::new("/etc/postpeer"), environment, &[])
+    from_str("postpeer.toml", toml, Path::new("/etc/postpeer"), environment)
 }
 
 #[expect(clippy::disallowed_methods, reason = "these tests are about reading secrets")]
@@ -81,7 +81,7 @@ fn backups_are_scheduled_where_the_section_is_there() {
 }
 
 #[test]
-fn options_override_the_environment_which_overrides_the_file() {
+fn the_environment_overrides_the_file() {
     let file = "[server]\nlisten = \"127.0.0.1:1\"\n[connect]\nstate_ttl_seconds = 10\nselection_ttl_seconds = 10\n\
                 [refresh]\nahead_seconds = 10";
     let environment = Environment::from([
@@ -94,10 +94,9 @@ fn options_override_the_environment_which_overrides_the_file() {
         ("POSTPEER_SERVICE_HOST", "10.0.0.1"),
         ("POSTPEER_PORT_8080_TCP_ADDR", "10.0.0.1"),
     ]);
-    let overrides = [("connect.state_ttl_seconds", "30".to_owned()), ("server.listen", "127.0.0.1:2".to_owned())];
-    let config = from_str("postpeer.toml", file, Path::new(""), &environment, &overrides).unwrap();
-    assert_eq!(config.server.listen.to_string(), "127.0.0.1:2");
-    assert_eq!(config.connect.state_ttl.as_secs(), 30);
+    let config = from_str("postpeer.toml", file, Path::new(""), &environment).unwrap();
+    assert_eq!(config.server.listen.to_string(), "127.0.0.1:1");
+    assert_eq!(config.connect.state_ttl.as_secs(), 20);
     assert_eq!(config.connect.selection_ttl.as_secs(), 20);
     assert_eq!(config.refresh.ahead.as_secs(), 10, "an empty variable counts as unset");
     assert!(config.outbound.allow_private_networks);
@@ -270,7 +269,7 @@ fn a_secret_may_be_in_a_file() {
     std::fs::write(dir.path().join("secret"), "from a file\n").unwrap();
     std::fs::write(dir.path().join("empty"), "\n").unwrap();
     let read = |toml: &str, environment: &Environment| {
-        from_str("postpeer.toml", toml, dir.path(), environment, &[]).map(|config| {
+        from_str("postpeer.toml", toml, dir.path(), environment).map(|config| {
             let twitter = config.platforms.find("twitter").unwrap().credentials.clone().unwrap();
             plain(&twitter.client_secret).to_owned()
         })
@@ -407,7 +406,7 @@ fn a_parse_error_does_not_quote_the_file() {
 
 #[test]
 fn a_missing_file_says_how_to_make_one() {
-    let missing = load(Path::new("/nowhere/postpeer.toml"), &Environment::default(), &[]).unwrap_err();
+    let missing = load(Path::new("/nowhere/postpeer.toml"), &Environment::default()).unwrap_err();
     insta::assert_snapshot!(missing, @"there is no configuration at /nowhere/postpeer.toml: `postpeer init --config /nowhere/postpeer.toml` writes one, or name another with --config FILE or POSTPEER_CONFIG");
 }
 

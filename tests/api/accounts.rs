@@ -45,7 +45,7 @@ impl Bench {
         let sandbox = Sandbox::start(listener, clock.clone(), Arc::new(SeededEntropy::new(7))).unwrap();
         let section = "[platforms.linkedin]\n";
         let toml = sandbox::configuration(sandbox.base_url()).replace(section, &format!("{section}{linkedin}\n"));
-        let config = config::from_str("test", &toml, std::path::Path::new(""), &Environment::default(), &[]).unwrap();
+        let config = config::from_str("test", &toml, std::path::Path::new(""), &Environment::default()).unwrap();
         let settings = outbound::Settings {
             connect_timeout: Duration::from_secs(5),
             timeout: config.outbound.timeout,

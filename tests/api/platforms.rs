@@ -53,7 +53,7 @@ fn operator() -> String {
 
 /// The authorize URL at the real platform, a parameter per line.
 fn authorize(platform: &str, public_url: &str) -> String {
-    let config = config::from_str("test", &operator(), Path::new("/"), &Environment::default(), &[]).unwrap();
+    let config = config::from_str("test", &operator(), Path::new("/"), &Environment::default()).unwrap();
     let configured = config.platforms.find(platform).unwrap();
     let entropy = SeededEntropy::new(1);
     let (state, verifier) = (random_token(&entropy), random_token(&entropy));

@@ -329,7 +329,7 @@ impl Scene {
         for name in ["postpeer.toml", "postpeer.keyring"] {
             fs::copy(self.broker.path(name), dir.path().join(name)).unwrap();
         }
-        let config = config::load(&dir.path().join("postpeer.toml"), &Environment::default(), &[]).unwrap();
+        let config = config::load(&dir.path().join("postpeer.toml"), &Environment::default()).unwrap();
         let desk = match Desk::open(&config, &Ports { clock: self.clock.clone(), ..Ports::system() }) {
             Ok(desk) => desk,
             Err(error) => return vec![error.to_string()],

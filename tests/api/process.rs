@@ -85,7 +85,7 @@ impl Crashing {
     }
 
     fn config(&self) -> Config {
-        config::load(&self.path("postpeer.toml"), &Environment::default(), &[]).unwrap()
+        config::load(&self.path("postpeer.toml"), &Environment::default()).unwrap()
     }
 
     /// The access key of a project.

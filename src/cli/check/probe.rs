@@ -159,7 +159,7 @@ mod tests {
             identity_url = "https://id.acme.example/me"
             identity = { id = "/sub" }
         "#;
-        let config = config::from_str("x", toml, Path::new(""), &Environment::default(), &[]).unwrap();
+        let config = config::from_str("x", toml, Path::new(""), &Environment::default()).unwrap();
         let remedy = |name, key| {
             let verdict = Verdict::Refused(Suspect::Either);
             told(&config, name, key, &Probed { verdict, status: Some(401), code: None }).remedy

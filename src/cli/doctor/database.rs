@@ -286,7 +286,7 @@ mod tests {
     #[test]
     fn a_keyring_that_changed_since_it_was_read_is_read_again() {
         let directory = tempfile::tempdir().unwrap();
-        let config = config::from_str("x", "", directory.path(), &Environment::default(), &[]).unwrap();
+        let config = config::from_str("x", "", directory.path(), &Environment::default()).unwrap();
         let ports = Ports::system();
         initialise(&config, &ports).unwrap();
         let old = KeyringFile::load(&config.keyring).unwrap();

@@ -321,7 +321,7 @@ mod tests {
     use crate::config::{self, Environment};
 
     fn config(dir: &Path, toml: &str) -> Config {
-        config::from_str("x", toml, dir, &Environment::default(), &[]).unwrap()
+        config::from_str("x", toml, dir, &Environment::default()).unwrap()
     }
 
     fn at<'a>(config: &'a Config, now: &str) -> Surroundings<'a> {

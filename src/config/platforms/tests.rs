@@ -202,7 +202,7 @@ fn a_private_key_is_checked_when_it_is_configured() {
     write("text.pem", "never-shown");
     let read = |lines: &str| {
         let toml = format!("[platforms.acme]\nissuer = \"https://id.acme.example\"\nclient_id = \"id\"\n{lines}");
-        from_str("postpeer.toml", &toml, dir.path(), &Environment::default(), &[])
+        from_str("postpeer.toml", &toml, dir.path(), &Environment::default())
     };
     for name in ["ed25519.pem", "p256.pem", "p384.pem", "rsa.pem"] {
         let config = read(&format!("private_key_file = \"{name}\"")).unwrap();

@@ -120,7 +120,7 @@ struct Readers {
 
 impl Readers {
     fn new() -> Self {
-        let config = from_str("x", CUSTOM, Path::new(""), &Environment::default(), &[]).unwrap();
+        let config = from_str("x", CUSTOM, Path::new(""), &Environment::default()).unwrap();
         let platforms = config.platforms.iter_all().map(|of| (of.platform().name.to_string(), of.platform().clone()));
         let settings = Settings {
             connect_timeout: Duration::from_secs(1),

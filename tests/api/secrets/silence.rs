@@ -209,7 +209,7 @@ async fn a_configuration_is_silent_about_its_secrets() {
             .map(|(name, value)| (name.to_owned(), value.to_owned()))
             .into_iter()
             .collect();
-    let config = config::from_str("test", &toml, Path::new("/"), &environment, &[]).unwrap();
+    let config = config::from_str("test", &toml, Path::new("/"), &environment).unwrap();
     for name in ["twitter", "tiktok"] {
         let credentials = config.platforms.find(name).unwrap().credentials.as_ref().unwrap();
         assert_eq!(expose(&credentials.client_secret), MARKER, "{name}");
@@ -238,7 +238,7 @@ fn a_mistake_in_a_configuration_does_not_repeat_a_secret() {
         format!("client_secret = \"{MARKER}\"\n"),
     ];
     for toml in &mistakes {
-        let error = config::from_str("test", toml, Path::new("/"), &Environment::default(), &[]).unwrap_err();
+        let error = config::from_str("test", toml, Path::new("/"), &Environment::default()).unwrap_err();
         let text = format!("{error} {}", shown(&error));
         assert_silent(&needles, &text, text.as_bytes());
     }
@@ -251,7 +251,7 @@ fn a_mistake_in_a_configuration_does_not_repeat_a_secret() {
         "POSTPEER_PLATFORMS__TWITTER_CLIENT_SECRET",
         "POSTPEER_CLIENT__SECRET",
     ] {
-        let result = config::from_str("test", "", Path::new("/"), &environment(name), &[]);
+        let result = config::from_str("test", "", Path::new("/"), &environment(name));
         let text = match result {
             Ok(config) => shown(&config),
             Err(error) => format!("{error} {}", shown(&error)),

@@ -154,7 +154,7 @@ impl Builder {
             postpeer::sandbox::configuration(sandbox.base_url())
         );
         let environment: Environment = self.environment.into_iter().collect();
-        let mut config = config::from_str("test", &toml, dir.path(), &environment, &[]).unwrap();
+        let mut config = config::from_str("test", &toml, dir.path(), &environment).unwrap();
 
         let keyring = tempfile::tempdir().unwrap();
         config.keyring = keyring.path().join("postpeer.keyring");
