@@ -4,14 +4,13 @@ use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 
 use super::failure::{Exit, Failure};
-use super::platforms::unknown_platform;
 use super::settings::ConfigFile;
-use super::{output, process};
+use super::{output, platforms, process};
 use crate::app::Desk;
 use crate::broker::error::What;
 use crate::broker::integrations::Revoked;
 use crate::broker::{self, Broker, Caller};
-use crate::config::{Config, Environment};
+use crate::config::Environment;
 use crate::domain::id::IntegrationId;
 use crate::domain::integration::IntegrationDetail;
 use crate::domain::project::DEFAULT_PROJECT;
@@ -109,7 +108,8 @@ fn list(arguments: List, environment: &Environment) -> Result<(), Failure> {
         }
     })?;
     if let Some(name) = platform.as_ref().filter(|_| is_empty) {
-        check_platform(&config.load(environment)?, name)?;
+        // A mistyped name must not read as a platform without accounts.
+        platforms::find(&config.load(environment)?, name)?;
     }
     if json { array.end() } else { output::result(&table.to_string()) }
 }
@@ -123,15 +123,6 @@ fn cells(account: &IntegrationDetail) -> [String; 6] {
         account.trouble.as_ref().map_or("-", |trouble| trouble.kind.code()).to_owned(),
         account.due_at.map_or_else(|| "-".to_owned(), |at| at.to_string()),
     ]
-}
-
-/// Fails for a platform without accounts that there is not.
-fn check_platform(config: &Config, name: &str) -> Result<(), Failure> {
-    let known: Vec<&str> = config.platforms.listings().iter().map(|one| one.name).collect();
-    if known.contains(&name) {
-        return Ok(());
-    }
-    Err(Failure::new(Exit::Usage, unknown_platform(name, &known)))
 }
 
 fn show(arguments: &One, environment: &Environment) -> Result<(), Failure> {

@@ -9,13 +9,13 @@ use serde_json::{Value, json};
 
 use super::failure::{Exit, Failure};
 use super::finding::{Finding, as_json, as_text, conclude};
-use super::platforms::{state, to_register, to_register_or_why, unknown_platform, wrapped};
+use super::platforms::{find, guide, state, to_register, to_register_or_why, wrapped};
 use super::settings::{ConfigFile, mistakes, warnings};
 use super::{output, process};
 use crate::config::{Config, Environment};
 use crate::domain::time::{Clock, SystemClock};
 use crate::platforms::registry::Listing;
-use crate::platforms::{About, Availability, Guide, bluesky};
+use crate::platforms::{About, Availability};
 
 /// Check the configuration and all that `serve` would see: keyring, database, folders, addresses, permissions
 ///
@@ -70,19 +70,15 @@ pub(super) fn run(arguments: &Arguments, environment: &Environment) -> Result<()
 
 /// The platforms to ask: those that were named, else all that have credentials.
 fn to_probe<'a>(config: &'a Config, names: &[String]) -> Result<Vec<&'a str>, Failure> {
-    let listings = config.platforms.listings();
     if names.is_empty() {
         // Bluesky is ready without credentials, and so are servers that people name: nothing there could refuse them.
         let has_credentials = |name| config.platforms.find(name).is_some_and(|one| one.credentials.is_some());
-        let ready = listings.iter().filter(|one| one.enabled && one.availability == Availability::Prod);
+        let listings = config.platforms.listings().into_iter();
+        let ready = listings.filter(|one| one.enabled && one.availability == Availability::Prod);
         return Ok(ready.map(|one| one.name).filter(|name| has_credentials(name)).collect());
     }
-    let known: Vec<&str> = listings.iter().map(|one| one.name).collect();
     let found = |name: &String| {
-        let listing = listings
-            .iter()
-            .find(|one| one.name == name)
-            .ok_or_else(|| Failure::new(Exit::Usage, unknown_platform(name, &known)))?;
+        let listing = find(config, name)?;
         if !listing.enabled {
             let message = format!("{name} is switched off: set enabled = true in [platforms.{name}] to ask it");
             return Err(Failure::new(Exit::Usage, message));
@@ -111,16 +107,14 @@ fn advice(config: &Config, clock: &dyn Clock) -> Vec<Finding> {
 
 fn text(config: &Config, findings: &[Finding], probed: &[&str]) -> String {
     let mut sections = vec![report(config)];
-    let listings = config.platforms.listings();
-    let named = probed.iter().filter_map(|name| listings.iter().find(|one| one.name == *name));
-    sections.extend(named.map(|listing| setup(config, listing)));
+    sections.extend(probed.iter().filter_map(|name| find(config, name).ok()).map(|listing| setup(config, &listing)));
     sections.push(as_text(findings));
     sections.join("\n\n")
 }
 
 /// Lists what an operator sets up at a platform: the callback URL, where, and the known traps.
 fn setup(config: &Config, listing: &Listing<'_>) -> String {
-    let guide = guide(config, listing);
+    let guide = guide(config, listing.name);
     let mut lines = vec![
         format!("{} ({})", listing.label, listing.name),
         wrapped("callback URL", &to_register_or_why(config, listing)),
@@ -131,14 +125,9 @@ fn setup(config: &Config, listing: &Listing<'_>) -> String {
     lines.join("\n")
 }
 
-fn guide(config: &Config, listing: &Listing<'_>) -> Guide {
-    let configured = config.platforms.iter_all().find(|configured| configured.platform().name == listing.name);
-    configured.map_or(bluesky::GUIDE, |configured| configured.platform().guide)
-}
-
 fn json(config: &Config, findings: &[Finding]) -> Value {
     let platform = |listing: &Listing<'_>| {
-        let guide = guide(config, listing);
+        let guide = guide(config, listing.name);
         json!({
             "name": listing.name,
             "label": listing.label,

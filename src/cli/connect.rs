@@ -7,9 +7,8 @@ use secrecy::ExposeSecret as _;
 
 use super::accounts::operator;
 use super::failure::{Exit, Failure};
-use super::output;
-use super::platforms::unknown_platform;
 use super::settings::ConfigFile;
+use super::{output, platforms};
 use crate::broker::links::{LinkState, NewLink};
 use crate::broker::{self, Broker, Caller};
 use crate::config::{Config, Environment, presets};
@@ -93,16 +92,14 @@ pub(super) fn run(arguments: Arguments, environment: &Environment) -> Result<(),
 
 /// Fails where a platform is unknown, switched off or not set up, and says what is missing.
 fn ensure_connectable(config: &Config, name: &str) -> Result<(), Failure> {
-    let listings = config.platforms.listings();
-    let Some(listing) = listings.iter().find(|one| one.name == name) else {
+    let listing = platforms::find(config, name).map_err(|unknown| {
         if presets::names().any(|preset| preset == name) {
             let missing =
                 format!("there is no section [platforms.{name}]: add it, as `postpeer platforms show {name}` says");
-            return Err(Failure::new(Exit::Usage, missing));
+            return Failure::new(Exit::Usage, missing);
         }
-        let known: Vec<&str> = listings.iter().map(|one| one.name).collect();
-        return Err(Failure::new(Exit::Usage, unknown_platform(name, &known)));
-    };
+        unknown
+    })?;
     let missing = match (listing.enabled, listing.availability) {
         (false, _) => "is switched off: set enabled = true",
         (true, Availability::Prod) => return Ok(()),

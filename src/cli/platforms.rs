@@ -53,9 +53,28 @@ pub(super) const fn state(platform: &Listing<'_>) -> &'static str {
     }
 }
 
+/// The platform of that name. The error names one that may be meant.
+pub(super) fn find<'a>(config: &'a Config, name: &str) -> Result<Listing<'a>, Failure> {
+    let listings = config.platforms.listings();
+    let known: Vec<&str> = listings.iter().map(|listing| listing.name).collect();
+    let guess = nearest_word(name, &known).map_or_else(String::new, |near| format!(": did you mean {near}?"));
+    let unknown = || Failure::new(Exit::Usage, format!("there is no platform \"{name}\"{guess}"));
+    listings.into_iter().find(|listing| listing.name == name).ok_or_else(unknown)
+}
+
+/// Texts about a platform, for operators.
+pub(super) fn guide(config: &Config, name: &str) -> Guide {
+    configured(config, name).map_or(bluesky::GUIDE, |configured| configured.platform().guide)
+}
+
+/// `None` for Bluesky, which is no OAuth platform.
+fn configured<'a>(config: &'a Config, name: &str) -> Option<&'a ConfiguredPlatform> {
+    config.platforms.iter_all().find(|configured| configured.platform().name == name)
+}
+
 /// The URL to which a platform sends browsers back.
-pub(super) fn callback_url(config: &Config, platform: &Listing<'_>) -> String {
-    format!("{}/v1/connect/{}/callback", config.server.public_url, platform.name)
+pub(super) fn callback_url(config: &Config, name: &str) -> String {
+    format!("{}/v1/connect/{name}/callback", config.server.public_url)
 }
 
 /// The callback URL that an operator registers at a platform. The error says why there is none to register.
@@ -63,11 +82,10 @@ pub(super) fn to_register(config: &Config, platform: &Listing<'_>) -> Result<Str
     if !platform.has_callback {
         return Err("none: it has no redirect");
     }
-    let has_servers = |one: &ConfiguredPlatform| one.platform().name == platform.name && one.has_servers();
-    if config.platforms.iter_all().any(has_servers) {
+    if configured(config, platform.name).is_some_and(ConfiguredPlatform::has_servers) {
         return Err("none: the broker registers itself");
     }
-    Ok(callback_url(config, platform))
+    Ok(callback_url(config, platform.name))
 }
 
 /// The callback URL, or why there is none to register, for a table.
@@ -75,16 +93,9 @@ pub(super) fn to_register_or_why(config: &Config, platform: &Listing<'_>) -> Str
     to_register(config, platform).unwrap_or_else(str::to_owned)
 }
 
-/// The sentence about a name that is none of these platforms'.
-pub(super) fn unknown_platform(name: &str, known: &[&str]) -> String {
-    let guess = nearest_word(name, known).map_or_else(String::new, |near| format!(": did you mean {near}?"));
-    format!("there is no platform \"{name}\"{guess}")
-}
-
 fn list(config: &Config) -> String {
     let row = |listing: Listing<'_>| {
-        let configured = config.platforms.iter_all().find(|configured| configured.platform().name == listing.name);
-        let facts = configured.map_or(bluesky::GUIDE.facts, |configured| configured.platform().guide.facts);
+        let facts = guide(config, listing.name).facts;
         let as_of = facts.map_or_else(|| "from your configuration".to_owned(), |facts| facts.as_of.to_string());
         [listing.name.to_owned(), listing.label.to_owned(), state(&listing).to_owned(), as_of]
     };
@@ -94,16 +105,15 @@ fn list(config: &Config) -> String {
 }
 
 fn show(config: &Config, name: &str) -> Result<String, Failure> {
-    let listings = config.platforms.listings();
-    if let Some(listing) = listings.iter().find(|listing| listing.name == name) {
-        return Ok(describe(config, listing, state(listing)));
+    if let Ok(listing) = find(config, name) {
+        return Ok(describe(config, &listing, state(&listing)));
     }
     if let Some(preset) = presets::alone(name, &config.server.public_url)
-        && let Some(listing) = preset.platforms.listings().iter().find(|listing| listing.name == name)
+        && let Ok(listing) = find(&preset, name)
     {
-        return Ok(describe(&preset, listing, &format!("not set up; [platforms.{name}] does")));
+        return Ok(describe(&preset, &listing, &format!("not set up; [platforms.{name}] does")));
     }
-    let names: Vec<&str> = listings.iter().map(|listing| listing.name).collect();
+    let names: Vec<&str> = config.platforms.listings().iter().map(|listing| listing.name).collect();
     let known: Vec<&str> = names.iter().copied().chain(presets::names().map(|name| -> &str { name })).collect();
     let guess =
         nearest_word(name, &known).map_or_else(|| ".".to_owned(), |nearest| format!(": did you mean {nearest}?"));
@@ -115,10 +125,10 @@ fn show(config: &Config, name: &str) -> Result<String, Failure> {
 
 fn describe(config: &Config, listing: &Listing<'_>, state: &str) -> String {
     let name = listing.name;
-    let configured = config.platforms.iter_all().find(|configured| configured.platform().name == name);
-    let (of_protocol, guide) = match configured {
-        Some(configured) => (of_oauth(configured.platform()), configured.platform().guide),
-        None => (of_bluesky(config.platforms.bluesky().unwrap_or(&Bluesky::default())), bluesky::GUIDE),
+    let (configured, guide) = (configured(config, name), guide(config, name));
+    let of_protocol = match configured {
+        Some(configured) => of_oauth(configured.platform()),
+        None => of_bluesky(config.platforms.bluesky().unwrap_or(&Bluesky::default())),
     };
     let mut rows = vec![
         ("state", state.to_owned()),

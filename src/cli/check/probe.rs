@@ -16,11 +16,7 @@ pub(super) fn examine(config: &Config, names: &[&str]) -> Result<Vec<Finding>, F
         "Asking {}.",
         if names.is_empty() { "nobody: no platform has credentials".to_owned() } else { names.join(", ") }
     );
-    let callback = |name: &str| {
-        let listings = config.platforms.listings();
-        listings.iter().find(|one| one.name == name).map(|one| callback_url(config, one)).unwrap_or_default()
-    };
-    let outcomes = probe(config, &Ports::system(), names, callback)?;
+    let outcomes = probe(config, &Ports::system(), names, |name| callback_url(config, name))?;
     Ok(names.iter().zip(outcomes).flat_map(|(name, outcome)| findings(config, name, outcome)).collect())
 }
 
