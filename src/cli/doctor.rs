@@ -16,12 +16,11 @@ use super::failure::Failure;
 use super::files::permissions;
 use super::finding::{Finding, as_json, as_text, conclude};
 use super::platforms::to_register;
-use super::settings::{ConfigFile, mistakes, warnings};
+use super::settings::{ConfigFile, holder, mistakes, warnings};
 use super::{output, process};
 use crate::config::{Config, Environment};
 use crate::domain::time::{Clock, SystemClock};
 use crate::platforms::Availability;
-use crate::store::find_holder;
 use surroundings::Surroundings;
 
 /// Look at the database, the keys, the disk and the files; changes nothing, and works beside a running broker
@@ -61,13 +60,7 @@ fn examine(config: &Config, config_file: Option<&Path>, clock: &dyn Clock) -> Ve
     let mut found = database::examine(config, &progress);
     progress.end();
     findings.append(&mut found.findings);
-    let holder = match find_holder(&config.database) {
-        Ok(holder) => holder,
-        Err(error) => {
-            findings.push(super::files::unreadable("database", &config.database, &error));
-            None
-        }
-    };
+    let holder = holder(config, &mut findings);
     let surroundings = Surroundings { config, config_file, now: clock.now(), holder };
     findings.extend(surroundings.disk());
     findings.extend(surroundings.clock(found.newest));

@@ -1,4 +1,5 @@
-//! The option --config of all commands that read the configuration.
+//! The option --config of all commands that read the configuration, and what `check` and `doctor` both find in it, in
+//! the keyring and in the database.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -6,6 +7,7 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 
 use super::failure::{Exit, Failure};
+use super::files::unreadable;
 use super::finding::Finding;
 use super::listening::warn_of_another;
 use crate::app::{self, Desk, Ports};
@@ -14,7 +16,7 @@ use crate::domain::error_chain::chain;
 use crate::domain::shell::quoted;
 use crate::domain::time::Clock;
 use crate::platforms::About;
-use crate::store::OpenError;
+use crate::store::{Holder, OpenError, find_holder};
 use crate::vault::KeyringError;
 
 const DEFAULT: &str = "postpeer.toml";
@@ -152,12 +154,21 @@ pub(super) fn keyring_finding(config: &Config, error: KeyringError) -> Finding {
     Finding::failure("keyring", config.keyring.display(), Failure::from(app::Error::from(error))).remedy(remedy)
 }
 
-/// The way out where the database cannot be used; empty where the error says it.
-pub(super) fn remedy_of_database(error: &OpenError) -> String {
-    match error {
+/// A database that cannot be used.
+pub(super) fn database_finding(config: &Config, check: &'static str, error: OpenError) -> Finding {
+    let remedy = match &error {
         OpenError::Damaged { .. } => "postpeer restore FILE".to_owned(),
         OpenError::Missing { .. } => "postpeer restore FILE, or postpeer init for a new one".to_owned(),
         OpenError::WorldWritable { directory } => format!("chmod o-w {}", quoted(directory)),
         _ => String::new(),
-    }
+    };
+    Finding::failure(check, config.database.display(), Failure::from(app::Error::from(error))).remedy(remedy)
+}
+
+/// The process that uses the database. Adds a finding where that cannot be found out.
+pub(super) fn holder(config: &Config, findings: &mut Vec<Finding>) -> Option<Holder> {
+    find_holder(&config.database).unwrap_or_else(|error| {
+        findings.push(unreadable("database", &config.database, &error));
+        None
+    })
 }

@@ -10,15 +10,15 @@ use rustix::fs::{Access, access};
 
 use crate::app;
 use crate::cli::failure::{Exit, Failure};
-use crate::cli::files::{existing, folder_of, permissions, unreadable};
+use crate::cli::files::{existing, folder_of, permissions};
 use crate::cli::finding::Finding;
 use crate::cli::listening::{is_broker, refusal};
-use crate::cli::settings::{ConfigFile, keyring_finding, remedy_of_database};
+use crate::cli::settings::{ConfigFile, database_finding, holder, keyring_finding};
 use crate::config::{Config, Environment};
 use crate::domain::entropy::{Entropy, SystemEntropy};
 use crate::server;
 use crate::store::survey::Survey;
-use crate::store::{Holder, Inspection, OpenError, find_holder, inspect_briefly, schema_version};
+use crate::store::{Holder, Inspection, inspect_briefly, schema_version};
 use crate::vault::KeyringFile;
 
 pub(super) fn examine(config: &Config, source: &ConfigFile, environment: &Environment) -> Vec<Finding> {
@@ -35,10 +35,7 @@ pub(super) fn examine(config: &Config, source: &ConfigFile, environment: &Enviro
             None => writable("backups", &backup.dir, "backups"),
         });
     }
-    let holder = find_holder(&config.database).unwrap_or_else(|error| {
-        findings.push(unreadable("database", &config.database, &error));
-        None
-    });
+    let holder = holder(config, &mut findings);
     findings.push(address("server.listen", config.server.listen, holder));
     findings.extend(config.server.metrics_listen.map(|listen| address("server.metrics_listen", listen, holder)));
     let console = config.console.as_ref().and_then(|console| console.listen);
@@ -55,7 +52,7 @@ fn keyring_and_database(config: &Config) -> Vec<Finding> {
     let inspection = match inspect_briefly(&config.database) {
         Ok(inspection) => inspection,
         Err(error) => {
-            findings.push(database_finding(config, error));
+            findings.push(database_finding(config, "database", error));
             return findings;
         }
     };
@@ -85,7 +82,7 @@ fn keyring_and_database(config: &Config) -> Vec<Finding> {
 fn other_clients(config: &Config) -> Vec<Finding> {
     let survey = match Survey::open(&config.database) {
         Ok(survey) => survey,
-        Err(error) => return vec![database_finding(config, error)],
+        Err(error) => return vec![database_finding(config, "database", error)],
     };
     // Where people name their server, the broker registers itself, and keeps what it got.
     let platforms = config.platforms.iter_all().filter(|one| !one.has_servers());
@@ -109,11 +106,6 @@ fn other_clients(config: &Config) -> Vec<Finding> {
         }
     });
     found.collect()
-}
-
-fn database_finding(config: &Config, error: OpenError) -> Finding {
-    let remedy = remedy_of_database(&error);
-    Finding::failure("database", config.database.display(), Failure::from(app::Error::from(error))).remedy(remedy)
 }
 
 /// A folder that is missing is made when it is needed.

@@ -13,12 +13,12 @@ use crate::broker::connection_rows::count_forged;
 use crate::broker::key_rows::list_forged;
 use crate::cli::failure::{Exit, Failure};
 use crate::cli::finding::Finding;
-use crate::cli::settings::{keyring_finding, remedy_of_database};
+use crate::cli::settings::{database_finding, keyring_finding};
 use crate::config::Config;
 use crate::domain::entropy::{Entropy, SystemEntropy};
 use crate::domain::time::Timestamp;
 use crate::store::survey::Survey;
-use crate::store::{self, Inspection, OpenError, schema_version};
+use crate::store::{self, Inspection, schema_version};
 use crate::vault::{self, KeyringFile, Vault};
 
 /// Most kinds of damage, and most rows of a column, that are listed.
@@ -78,7 +78,10 @@ fn survey_all(config: &Config, survey: &Survey, progress: &Progress, found: &mut
                 found.findings.extend(access_keys(config, survey, &vault));
                 found.findings.extend(connections(config, survey, &vault));
             }
-            Err(error) => found.findings.push(keyring_failure(config, error)),
+            Err(error) => {
+                let failure = Failure::from(error);
+                found.findings.push(Finding::failure("keyring", config.keyring.display(), failure));
+            }
         }
     }
     if inspection.schema_version == schema_version() {
@@ -262,15 +265,6 @@ fn search(config: &Config, survey: &Survey, progress: &Progress) -> Vec<Finding>
             .collect(),
         Err(error) => vec![store_finding(config, check, error)],
     }
-}
-
-fn database_finding(config: &Config, check: &'static str, error: OpenError) -> Finding {
-    let remedy = remedy_of_database(&error);
-    Finding::failure(check, config.database.display(), Failure::from(app::Error::from(error))).remedy(remedy)
-}
-
-fn keyring_failure(config: &Config, error: app::Error) -> Finding {
-    Finding::failure("keyring", config.keyring.display(), Failure::from(error))
 }
 
 fn store_finding(config: &Config, check: &'static str, error: store::Error) -> Finding {
