@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 
 use super::failure::{Exit, Failure};
-use super::files::beside;
+use super::files::{beside, folder_of};
 use super::listening::warn_of_another;
 use super::settings::ConfigFile;
 use super::{output, owner, process};
@@ -65,28 +65,10 @@ pub(super) fn back_up(arguments: &Backup, environment: &Environment) -> Result<(
     process::harden();
     let file = &arguments.file;
     let is_stdout = file.as_os_str() == STDOUT;
-    if is_stdout && io::stdout().is_terminal() {
-        return Err(Failure::new(Exit::Usage, "a backup is binary: redirect standard output, or name a file"));
-    }
     if is_stdout {
-        output::check_open()?;
-    }
-    if !is_stdout && file.symlink_metadata().is_ok() {
-        return Err(Failure::new(
-            Exit::CannotCreate,
-            format!("{} exists already and was not changed: name another file, or move it away", file.display()),
-        ));
-    }
-    if !is_stdout && is_of_database(file, &config.database) {
-        return Err(Failure::new(
-            Exit::Usage,
-            format!("{} is the name of a file that belongs to the database: name another file", file.display()),
-        ));
-    }
-    let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty());
-    if let Some(folder) = folder.filter(|folder| !is_stdout && !folder.is_dir()) {
-        let said = format!("there is no folder {}: make it, or name a file elsewhere", folder.display());
-        return Err(Failure::new(Exit::Io, said));
+        check_stdout()?;
+    } else {
+        check_new_file(file, &config.database)?;
     }
     // A copy for standard output is checked beside the database, where its contents are anyway.
     let place = if is_stdout { &config.database } else { file };
@@ -124,6 +106,32 @@ pub(super) fn back_up(arguments: &Backup, environment: &Environment) -> Result<(
     let values = check.values;
     say!("Wrote {name}: {size} bytes, undamaged, and all {values} sealed values open with the keyring.");
     say!("Without {} it is of no use: keep a copy of that file, in another place.", config.keyring.display());
+    Ok(())
+}
+
+/// Fails where standard output takes no backup.
+fn check_stdout() -> Result<(), Failure> {
+    if io::stdout().is_terminal() {
+        return Err(Failure::new(Exit::Usage, "a backup is binary: redirect standard output, or name a file"));
+    }
+    output::check_open()
+}
+
+/// Fails where a backup may not be written to this file, or cannot.
+fn check_new_file(file: &Path, database: &Path) -> Result<(), Failure> {
+    let (shown, folder) = (file.display(), folder_of(file));
+    if file.symlink_metadata().is_ok() {
+        let message = format!("{shown} exists already and was not changed: name another file, or move it away");
+        return Err(Failure::new(Exit::CannotCreate, message));
+    }
+    if is_of_database(file, database) {
+        let message = format!("{shown} is the name of a file that belongs to the database: name another file");
+        return Err(Failure::new(Exit::Usage, message));
+    }
+    if !folder.is_dir() {
+        let message = format!("there is no folder {}: make it, or name a file elsewhere", folder.display());
+        return Err(Failure::new(Exit::Io, message));
+    }
     Ok(())
 }
 
@@ -181,10 +189,7 @@ pub(super) fn restore(arguments: &Restore, environment: &Environment) -> Result<
 fn is_of_database(file: &Path, database: &Path) -> bool {
     let real = fs::canonicalize(database);
     let database = real.as_deref().unwrap_or(database);
-    let folder = |path: &Path| {
-        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        fs::canonicalize(folder).ok()
-    };
+    let folder = |path: &Path| fs::canonicalize(folder_of(path)).ok();
     let ours = ["-wal", "-shm", "-journal", ".lock", ".ballast", ".new", ".restoring"];
     folder(file) == folder(database)
         && ours.iter().any(|ending| beside(database, ending).file_name() == file.file_name())
@@ -213,8 +218,7 @@ fn write_to_stdout(copy: &Copy) -> Result<(), Failure> {
 
 /// True when the keyring is in the directory of a file, or below it.
 fn holds_keyring(file: &Path, config: &Config) -> bool {
-    let directory = file.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    match (fs::canonicalize(directory), fs::canonicalize(&config.keyring)) {
+    match (fs::canonicalize(folder_of(file)), fs::canonicalize(&config.keyring)) {
         (Ok(directory), Ok(keyring)) => keyring.starts_with(directory),
         _ => false,
     }

@@ -182,13 +182,10 @@ fn is_closed_to_this_process(file: &Path) -> bool {
 
 /// The path without links, as far as it exists.
 fn real(path: &Path) -> PathBuf {
-    match (fs::canonicalize(path), path.parent(), path.file_name()) {
-        (Ok(real), _, _) => real,
-        (Err(_), Some(parent), Some(name)) => {
-            let parent = if parent.as_os_str().is_empty() { Path::new(".") } else { parent };
-            real(parent).join(name)
-        }
-        _ => path.to_owned(),
+    match (fs::canonicalize(path), path.file_name()) {
+        (Ok(real), _) => real,
+        (Err(_), Some(name)) => real(&folder_of(path)).join(name),
+        (Err(_), None) => path.to_owned(),
     }
 }
 

@@ -13,7 +13,7 @@ use url::Url;
 
 use super::access_key::take_back;
 use super::failure::{Exit, Failure};
-use super::files::folder_of;
+use super::files::{beside, folder_of};
 use super::settings::{ConfigFile, is_there};
 use super::{keyring, output, owner, process};
 use crate::app::{self, Desk, Ports};
@@ -295,9 +295,7 @@ impl Made {
     fn database(&mut self, path: &Path) {
         self.has_database = true;
         for suffix in ["", "-wal", "-shm", "-journal", ".lock"] {
-            let mut name = path.as_os_str().to_owned();
-            name.push(suffix);
-            self.files.push(name.into());
+            self.files.push(beside(path, suffix));
         }
     }
 
