@@ -5,7 +5,7 @@ use secrecy::ExposeSecret as _;
 use serde_json::{Value, json};
 
 use super::failure::{Exit, Failure};
-use super::output;
+use super::output::{self, or_dash};
 use super::settings::ConfigFile;
 use crate::app::Desk;
 use crate::config::Environment;
@@ -138,7 +138,6 @@ fn list(arguments: &List, environment: &Environment) -> Result<(), Failure> {
     let headings =
         ["ID", "KEY", "NAME", "PROJECT", "SCOPES", "PROFILE", "FROM", "CREATED", "EXPIRES", "LAST USED", "REVOKED"];
     let mut rows = vec![headings.map(str::to_owned)];
-    let or_none = |text: Option<String>| text.unwrap_or_else(|| "-".to_owned());
     rows.extend(keys.into_iter().map(|(key, project)| {
         let Limits { scopes, profile_id, networks, expires_at } = &key.limits;
         [
@@ -147,12 +146,12 @@ fn list(arguments: &List, environment: &Environment) -> Result<(), Failure> {
             key.name,
             project,
             joined(scopes, " "),
-            or_none(profile_id.map(|id| id.to_string())),
-            or_none((!networks.is_empty()).then(|| joined(networks, " "))),
+            or_dash(*profile_id),
+            or_dash((!networks.is_empty()).then(|| joined(networks, " "))),
             key.created_at.to_string(),
             expires_at.map_or_else(|| "never".to_owned(), |at| expiry(at, now)),
             key.last_used_at.map_or_else(|| "never".to_owned(), |at| at.to_string()),
-            or_none(key.revoked_at.map(|at| at.to_string())),
+            or_dash(key.revoked_at),
         ]
     }));
     output::result(&output::table(&rows))

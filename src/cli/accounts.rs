@@ -4,6 +4,7 @@ use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 
 use super::failure::{Exit, Failure};
+use super::output::or_dash;
 use super::settings::ConfigFile;
 use super::{output, platforms, process};
 use crate::app::Desk;
@@ -14,7 +15,6 @@ use crate::config::Environment;
 use crate::domain::id::IntegrationId;
 use crate::domain::integration::IntegrationDetail;
 use crate::domain::project::DEFAULT_PROJECT;
-use crate::telemetry::{self, LogFormat, LogLevel, LogSettings};
 
 /// Accounts read at a time.
 const PAGE: u32 = 500;
@@ -68,8 +68,7 @@ pub(super) struct One {
 }
 
 pub(super) fn run(command: Command, environment: &Environment) -> Result<(), Failure> {
-    telemetry::init(LogSettings { format: LogFormat::Text, level: LogLevel::Warn });
-    process::harden();
+    process::harden_and_log_warnings();
     match command {
         Command::List(arguments) => list(arguments, environment),
         Command::Show(arguments) => show(&arguments, environment),
@@ -120,8 +119,8 @@ fn cells(account: &IntegrationDetail) -> [String; 6] {
         account.integration.platform.clone(),
         name(account).to_owned(),
         <&str>::from(account.token_state()).to_owned(),
-        account.trouble.as_ref().map_or("-", |trouble| trouble.kind.code()).to_owned(),
-        account.due_at.map_or_else(|| "-".to_owned(), |at| at.to_string()),
+        or_dash(account.trouble.as_ref().map(|trouble| trouble.kind.code())),
+        or_dash(account.due_at),
     ]
 }
 
@@ -131,8 +130,6 @@ fn show(arguments: &One, environment: &Environment) -> Result<(), Failure> {
     if arguments.json {
         return output::result(&as_json(&account).to_string());
     }
-    let or_none =
-        |at: Option<_>| at.map_or_else(|| "-".to_owned(), |at: crate::domain::time::Timestamp| at.to_string());
     let platform = &account.integration.platform;
     let mut rows = vec![
         ["Id", &account.integration.id.to_string()].map(str::to_owned),
@@ -140,8 +137,8 @@ fn show(arguments: &One, environment: &Environment) -> Result<(), Failure> {
         ["Account", name(&account)].map(str::to_owned),
         ["State", account.token_state().into()].map(str::to_owned),
         ["Scopes", &account.scopes.join(" ")].map(str::to_owned),
-        ["Token expires", &or_none(account.access_expires_at)].map(str::to_owned),
-        ["Next refresh", &or_none(account.due_at)].map(str::to_owned),
+        ["Token expires", &or_dash(account.access_expires_at)].map(str::to_owned),
+        ["Next refresh", &or_dash(account.due_at)].map(str::to_owned),
         ["Connected", &account.integration.created_at.to_string()].map(str::to_owned),
     ];
     if let Some(trouble) = &account.trouble {

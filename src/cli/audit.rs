@@ -4,7 +4,7 @@ use clap::Args;
 use serde_json::json;
 
 use super::failure::{Exit, Failure};
-use super::output;
+use super::output::{self, or_dash};
 use super::settings::ConfigFile;
 use crate::app::Desk;
 use crate::config::Environment;
@@ -89,8 +89,7 @@ fn as_text(recorded: &Recorded) -> String {
     let link = by.link_id.map(|id| id.to_string());
     let actor = link.or_else(|| by.access_key_id.map(|id| id.to_string()));
     let actor = actor.unwrap_or_else(|| by.actor.into_str().to_owned());
-    let address = by.address.map_or_else(|| "-".to_owned(), |address| address.to_string());
-    line([&at.to_string(), &id.to_string(), &actor, action.into_str(), object, outcome, &address])
+    line([&at.to_string(), &id.to_string(), &actor, action.into_str(), object, outcome, &or_dash(by.address)])
 }
 
 /// Columns of a fixed width, because not all rows are known when the first is printed.

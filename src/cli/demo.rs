@@ -29,8 +29,7 @@ use crate::domain::project::DEFAULT_PROJECT;
 use crate::domain::secret::SecretString;
 use crate::sandbox::{self, Sandbox};
 use crate::server::{Hangup, Served, Signals};
-use crate::telemetry::{LogFormat, LogLevel, LogSettings};
-use crate::{http, server, telemetry};
+use crate::{http, server};
 
 const DEFAULT_LISTEN: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 8080);
 
@@ -64,8 +63,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
     let created = data.create().map_err(|error| Failure::io("cannot create the demo's directory", &error))?;
     // Before the log and all threads that listen.
     let confinement = Confinement::begin(folders);
-    telemetry::init(LogSettings { format: LogFormat::Text, level: LogLevel::Warn });
-    process::harden();
+    process::harden_and_log_warnings();
     confinement.report();
     let listener = listen(arguments.listen)?;
     let address = listener.local_addr().map_err(|error| Failure::io("the listener has no address", &error))?;

@@ -19,7 +19,6 @@ use crate::config::{Config, Environment};
 use crate::domain::entropy::SystemEntropy;
 use crate::domain::keyring::{KeyReport, KeyState};
 use crate::store::{self, DatabaseLock, OpenError};
-use crate::telemetry::{self, LogFormat, LogLevel, LogSettings};
 use crate::vault::RecoveryKey;
 
 /// Show, replace and recover the keys that seal tokens and secrets; all but `forget` work while the broker runs
@@ -123,8 +122,7 @@ pub(super) struct Forget {
 }
 
 pub(super) fn run(command: Command, environment: &Environment) -> Result<(), Failure> {
-    telemetry::init(LogSettings { format: LogFormat::Text, level: LogLevel::Warn });
-    process::harden();
+    process::harden_and_log_warnings();
     match command {
         Command::Status(arguments) => status(&arguments, environment),
         Command::Rotate(arguments) => rotate(&load(&arguments.config, environment)?),

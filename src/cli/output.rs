@@ -149,6 +149,11 @@ impl<const N: usize> Display for Table<N> {
     }
 }
 
+/// The text of a cell; a dash where there is nothing.
+pub(super) fn or_dash(value: Option<impl ToString>) -> String {
+    value.map_or_else(|| "-".to_owned(), |value| value.to_string())
+}
+
 /// Aligns rows in columns. The first row holds the headings.
 pub(super) fn table<const N: usize>(rows: &[[String; N]]) -> String {
     let mut table = Table { widths: [0; N], cells: String::new() };

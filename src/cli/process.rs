@@ -10,6 +10,7 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use super::failure::{Exit, Failure};
 use crate::domain::error_chain::chain;
+use crate::telemetry::{self, LogFormat, LogLevel, LogSettings};
 
 /// Number of file descriptors to ask for. Each connection needs one.
 const FILES: u64 = 65_536;
@@ -47,6 +48,12 @@ pub(super) fn connections(configured: usize) -> usize {
 
 fn connections_within(files: u64) -> usize {
     usize::try_from(files.saturating_sub(OWN_FILES) / FILES_PER_CONNECTION).unwrap_or(usize::MAX)
+}
+
+/// Hardens the process of a command that may have something to log, and logs its warnings as text.
+pub(super) fn harden_and_log_warnings() {
+    telemetry::init(LogSettings { format: LogFormat::Text, level: LogLevel::Warn });
+    harden();
 }
 
 /// Logs failures as warnings: the broker works without these settings.

@@ -10,7 +10,6 @@ use super::{output, process};
 use crate::broker::projects::Disconnected;
 use crate::config::Environment;
 use crate::domain::project::Holdings;
-use crate::telemetry::{self, LogFormat, LogLevel, LogSettings};
 
 /// Create, list and delete projects (tenants); works while the broker runs
 #[derive(Debug, Subcommand)]
@@ -84,8 +83,7 @@ fn list(arguments: &List, environment: &Environment) -> Result<(), Failure> {
 }
 
 fn delete(arguments: Delete, environment: &Environment) -> Result<(), Failure> {
-    telemetry::init(LogSettings { format: LogFormat::Text, level: LogLevel::Warn });
-    process::harden();
+    process::harden_and_log_warnings();
     let Delete { name, confirm, config } = arguments;
     let desk = config.desk(environment)?;
     let (project, holdings) = desk.run(|broker| {
@@ -101,9 +99,7 @@ fn delete(arguments: Delete, environment: &Environment) -> Result<(), Failure> {
     let tell = |done: u64| say!("Disconnected {done} of {accounts} accounts.");
     let deleted = desk.run(|broker| async move { broker.delete_project(project.id, tell).await });
     let done = deleted.map_err(|error| {
-        let Failure { exit, message } = Failure::from(error);
-        let message = format!("{message}. The project is not deleted completely: run the same command again to go on");
-        Failure { exit, message }
+        Failure::from(error).and("The project is not deleted completely: run the same command again to go on")
     })?;
     let Disconnected { revoked, shared, not_confirmed, unsupported } = done;
     say!("Deleted project {name}. Its audit trail stays: see `postpeer audit`.");
