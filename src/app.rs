@@ -150,6 +150,21 @@ pub fn unlock(
     }
 }
 
+/// Opens the data keys of a database that was just inspected.
+fn unlock_inspected(keyring: &KeyringFile, inspection: &Inspection, ports: &Ports) -> Result<Vault, vault::Error> {
+    Vault::unlock(keyring, inspection.db_id, &inspection.wrapped_keys, ports.entropy.clone())
+}
+
+/// True when there is a keyring file that opens the database.
+fn opens(path: &Path, inspection: &Inspection, ports: &Ports) -> bool {
+    KeyringFile::load(path).is_ok_and(|file| unlock_inspected(&file, inspection, ports).is_ok())
+}
+
+/// A runtime of this thread, for a command.
+fn runtime_here() -> Result<Runtime, Error> {
+    runtime::Builder::new_current_thread().enable_all().build().map_err(Error::Threads)
+}
+
 /// A broker that may start: it holds the database's lock and its keys, and has changed nothing yet.
 pub struct Prepared {
     config: Config,
@@ -285,7 +300,7 @@ impl Desk {
         check_schema(&config.database, &inspection)?;
         let Inspection { db_id, wrapped_keys, .. } = &inspection;
         let vault = unlock(&config.keyring, &keyring, *db_id, wrapped_keys, &ports.entropy)?;
-        let work = runtime::Builder::new_current_thread().enable_all().build().map_err(Error::Threads)?;
+        let work = runtime_here()?;
         let (store, upstream) = open(config, ports)?;
         let broker = assemble(ports, store, follow(config, upstream, vault), work.handle().clone());
         Ok(Self { broker, work, _use: shared })

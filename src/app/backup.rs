@@ -4,7 +4,7 @@
 
 use std::path::{Path, PathBuf};
 
-use super::{Desk, Error, Ports, check_exists};
+use super::{Desk, Error, Ports, check_exists, unlock_inspected};
 use crate::broker::backups::{SealedCheck, open_all};
 use crate::config::Config;
 use crate::domain::audit::By;
@@ -12,7 +12,7 @@ use crate::failpoint;
 use crate::store::backup::{self, Candidate, Copy, RestoreError, Restored, check_source, copy, copy_in};
 use crate::store::{DatabaseLock, DatabaseUse, Inspection};
 use crate::vault::keyring::{KeyringError, KeyringFile};
-use crate::vault::{self, RecoveryKey, Vault};
+use crate::vault::{self, RecoveryKey};
 
 /// Why there is no backup, or why it was not restored.
 #[derive(Debug, thiserror::Error)]
@@ -136,7 +136,7 @@ fn check(
     keyring: &KeyringFile,
     candidate: &Candidate,
 ) -> Result<SealedCheck, BackupError> {
-    let vault = unlock(keyring, candidate.inspection(), ports).map_err(|error| match error {
+    let vault = unlock_inspected(keyring, candidate.inspection(), ports).map_err(|error| match error {
         vault::Error::WrongKeyring { expected, found } => {
             BackupError::WrongKeyring { file: file.to_owned(), keyring: config.keyring.clone(), expected, found }
         }
@@ -159,8 +159,4 @@ fn check(
 pub fn record_backup(config: &Config, ports: &Ports, check: &SealedCheck) -> Result<(), Error> {
     let outcome = check.outcome();
     Desk::open(config, ports)?.run(|broker| async move { Ok(broker.record_backup(By::COMMAND_LINE, outcome).await?) })
-}
-
-fn unlock(keyring: &KeyringFile, inspection: &Inspection, ports: &Ports) -> Result<Vault, vault::Error> {
-    Vault::unlock(keyring, inspection.db_id, &inspection.wrapped_keys, ports.entropy.clone())
 }

@@ -7,12 +7,10 @@
 //! Every access key is revoked. Their rows were authenticated with the keys that are gone, so nobody can tell those
 //! that the broker made from those that somebody put into the file.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 
-use tokio::runtime;
-
-use super::{Error, Ports, check_exists};
+use super::{Error, Ports, check_exists, opens, runtime_here};
 use crate::config::Config;
 use crate::domain::audit::{Action, By, Entry};
 use crate::domain::oauth_app::OauthAppChange;
@@ -68,7 +66,7 @@ pub fn forget(config: &Config, ports: &Ports, recovery_key_lost: bool) -> Result
     let _lock = DatabaseLock::take(&config.database)?;
     let (now, path) = (ports.clock.now(), config.keyring.clone());
     let store = Store::open(&config.database)?;
-    let runtime = runtime::Builder::new_current_thread().enable_all().build().map_err(Error::Threads)?;
+    let runtime = runtime_here()?;
     let wraps = runtime.block_on(store.read(recovery::list_wraps))?;
     if let Some(wrap) = wraps.into_iter().next_back().filter(|_| !recovery_key_lost) {
         return Err(ForgetError::Recoverable { id: wrap.recovery_key }.into());
@@ -120,15 +118,8 @@ fn check(config: &Config, ports: &Ports) -> Result<Inspection, Error> {
     check_exists(&config.database)?;
     let inspection = store::inspect(&config.database)?;
     if config.keyring.symlink_metadata().is_ok() {
-        return Err(in_the_way(&config.keyring, &inspection, ports).into());
+        let (opens, path) = (opens(&config.keyring, &inspection, ports), config.keyring.clone());
+        return Err(if opens { ForgetError::NotLost { path } } else { ForgetError::OtherKeyring { path } }.into());
     }
     Ok(inspection)
-}
-
-fn in_the_way(path: &Path, inspection: &Inspection, ports: &Ports) -> ForgetError {
-    let opens = KeyringFile::load(path).is_ok_and(|file| {
-        Vault::unlock(&file, inspection.db_id, &inspection.wrapped_keys, ports.entropy.clone()).is_ok()
-    });
-    let path = path.to_owned();
-    if opens { ForgetError::NotLost { path } } else { ForgetError::OtherKeyring { path } }
 }

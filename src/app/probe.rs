@@ -2,9 +2,8 @@
 //! line. Needs neither keyring nor database, and changes nothing here or there.
 
 use futures_util::{StreamExt as _, stream};
-use tokio::runtime;
 
-use super::{Error, Ports, reach};
+use super::{Error, Ports, reach, runtime_here};
 use crate::config::Config;
 pub use crate::upstream::{Outcome, Probed, Reachable, Suspect, Verdict};
 
@@ -24,7 +23,7 @@ pub fn probe(
     callback: impl Fn(&str) -> String,
 ) -> Result<Vec<Outcome>, Error> {
     let upstream = &reach(config, ports)?;
-    let runtime = runtime::Builder::new_current_thread().enable_all().build().map_err(Error::Threads)?;
+    let runtime = runtime_here()?;
     let ask = |name: &&str| {
         let (name, callback) = ((*name).to_owned(), callback(name));
         async move { upstream.probe(&name, &callback).await }

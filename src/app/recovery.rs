@@ -6,14 +6,12 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use tokio::runtime;
-
-use super::{Error, Ports, check_exists, check_schema};
+use super::{Error, Ports, check_exists, check_schema, opens, runtime_here};
 use crate::config::Config;
 use crate::domain::audit::{Action, By, Entry};
 use crate::failpoint;
 use crate::store::{self, DatabaseLock, DatabaseUse, OpenError, Store, audit, keyring, recovery};
-use crate::vault::{self, KeyringError, KeyringFile, RecoveryKey, Vault};
+use crate::vault::{self, KeyringError, KeyringFile, RecoveryKey};
 
 /// Why no keyring file was made. Nothing was changed.
 #[derive(Debug, thiserror::Error)]
@@ -52,10 +50,7 @@ pub fn recover(config: &Config, ports: &Ports, recovery_file: &Path) -> Result<(
     let inspection = store::inspect(&config.database)?;
     let keyring = &config.keyring;
     if keyring.symlink_metadata().is_ok() {
-        let opens = KeyringFile::load(keyring).is_ok_and(|file| {
-            Vault::unlock(&file, inspection.db_id, &inspection.wrapped_keys, ports.entropy.clone()).is_ok()
-        });
-        let path = keyring.clone();
+        let (opens, path) = (opens(keyring, &inspection, ports), keyring.clone());
         return Err(if opens { RecoveryError::NotLost { path } } else { RecoveryError::OtherKeyring { path } }.into());
     }
     // Without a broker, an older schema is migrated, as `serve` would.
@@ -64,7 +59,7 @@ pub fn recover(config: &Config, ports: &Ports, recovery_file: &Path) -> Result<(
         lock => Ok(Some(lock?)),
     }?;
     let store = Store::open(&config.database)?;
-    let runtime = runtime::Builder::new_current_thread().enable_all().build().map_err(Error::Threads)?;
+    let runtime = runtime_here()?;
     let (entropy, path, now) = (Arc::clone(&ports.entropy), keyring.clone(), ports.clock.now());
     runtime.block_on(store.write(move |tx| {
         let file = KeyringFile::generate(&*entropy);
