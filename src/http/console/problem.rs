@@ -23,7 +23,7 @@ struct Problem<'a> {
     code: &'static str,
 }
 
-/// Renders an error as a page, or as plain text if the page cannot be rendered.
+/// Renders an error as a page.
 pub(in crate::http) fn show(
     mut builder: HttpResponseBuilder,
     error: &ApiError,
@@ -44,13 +44,7 @@ pub(in crate::http) fn show(
         builder.append_header((header::SET_COOKIE, cookie));
     }
     let page = Problem { frame: &at.frame, at, heading, advice, detail: at.detail(error), code: error.code.as_str() };
-    match page.render() {
-        Ok(text) => builder
-            .content_type("text/html; charset=utf-8")
-            .insert_header((header::CONTENT_SECURITY_POLICY, at.frame.look.policy(Forms::Own)))
-            .body(text),
-        Err(_) => builder.content_type("text/plain; charset=utf-8").body(error.sentence.to_string()),
-    }
+    at.frame.answer_error(builder, &page, Forms::Own, error)
 }
 
 /// The notice about an ended session on the page for signing in; `None` where there was no session.

@@ -14,7 +14,6 @@ use crate::domain::key_limits::Unusable;
 use crate::http::access::limited;
 use crate::http::error::{ApiError, Code};
 use crate::http::pages::frame::Frame;
-use crate::http::pages::look::Forms;
 use crate::http::pages::words::console::NoSignIn;
 use crate::http::pages::{is_from_asked_host, is_from_console, see_other};
 use crate::http::request::{FORM_MAX, Query, Unread, cookies, peer};
@@ -105,7 +104,7 @@ fn page(state: &State, req: &HttpRequest, why: Option<NoSignIn>, status: StatusC
     let is_elsewhere = why == Some(NoSignIn::OtherAddress);
     let address = is_elsewhere.then(|| format!("{}/console", state.settings.public_url));
     let page = SignIn { frame: &at.frame, at, alert: why.map(at.words.no_sign_in), address };
-    at.answer(HttpResponse::build(status), &page, Forms::Own)
+    at.answer(status, &page)
 }
 
 #[cfg(test)]

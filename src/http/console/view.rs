@@ -5,7 +5,7 @@
 
 use actix_web::http::header::HeaderValue;
 use actix_web::http::{StatusCode, header};
-use actix_web::{HttpRequest, HttpResponse, HttpResponseBuilder};
+use actix_web::{HttpRequest, HttpResponse};
 use askama::Template;
 use url::form_urlencoded;
 
@@ -167,25 +167,19 @@ impl<'a> View<'a> {
         Section::MENU.into_iter().map(item).collect()
     }
 
-    /// Renders a page.
-    pub(crate) fn answer(
-        &self,
-        mut builder: HttpResponseBuilder,
-        page: &impl Template,
-        forms: Forms<'_>,
-    ) -> Result<HttpResponse, ApiError> {
-        // Old browsers tell only the origin that a form comes from, and with `no-referrer` not even that.
-        builder.insert_header((header::REFERRER_POLICY, "same-origin"));
+    /// Renders a page. Its forms lead to the console.
+    pub(crate) fn answer(&self, status: StatusCode, page: &impl Template) -> Result<HttpResponse, ApiError> {
+        let mut builder = HttpResponse::build(status);
         if let Some(cookie) = &self.drops_notice {
             builder.append_header((header::SET_COOKIE, cookie));
         }
-        self.frame.answer(builder, page, forms)
+        self.frame.answer_with_form(builder, page, Forms::Own)
     }
 
-    /// Renders a page whose forms lead to the console.
+    /// Renders a page, with the status of the form that came back to it.
     pub(crate) fn show(&self, page: &impl Template) -> Result<HttpResponse, ApiError> {
         let status = self.returned.as_ref().map_or(StatusCode::OK, |returned| returned.status);
-        self.answer(HttpResponse::build(status), page, Forms::Own)
+        self.answer(status, page)
     }
 }
 

@@ -4,7 +4,6 @@
 //! Invariant: looking at the page uses nothing up, only the page itself can continue, and a browser that continued has
 //! a cookie that no other site can set.
 
-use actix_web::http::header;
 use actix_web::{HttpRequest, HttpResponse};
 use askama::Template;
 
@@ -102,11 +101,8 @@ fn page(state: &State, req: &HttpRequest, question: &Question) -> Result<HttpRes
         label: &question.label,
         profile: question.profile_name.as_deref(),
     };
-    let mut builder = HttpResponse::Ok();
-    // As on the page for choosing accounts.
-    builder.insert_header((header::REFERRER_POLICY, "same-origin"));
     let leads_to_app = question.redirect_uri.is_some() || question.cancel_redirect_uri.is_some();
-    frame.answer(builder, &page, forms([question.leads_to.as_str()].into_iter(), leads_to_app))
+    frame.answer_with_form(HttpResponse::Ok(), &page, forms([question.leads_to.as_str()].into_iter(), leads_to_app))
 }
 
 /// The places that a page's forms may lead to, if the page sends people on to these consent pages. A platform redirects

@@ -65,15 +65,45 @@ impl<'a> Frame<'a> {
     /// Renders a page.
     pub(crate) fn answer(
         &self,
-        mut builder: HttpResponseBuilder,
+        builder: HttpResponseBuilder,
         page: &impl Template,
         forms: Forms<'_>,
     ) -> Result<HttpResponse, ApiError> {
         let text = page.render().map_err(ApiError::internal)?;
-        Ok(builder
+        Ok(self.html(builder, text, forms))
+    }
+
+    /// Renders a page with a form that only this page may send. With `no-referrer`, browsers send `Origin: null` with it.
+    /// `same-origin` still hides the page's address from other sites.
+    pub(crate) fn answer_with_form(
+        &self,
+        mut builder: HttpResponseBuilder,
+        page: &impl Template,
+        forms: Forms<'_>,
+    ) -> Result<HttpResponse, ApiError> {
+        builder.insert_header((header::REFERRER_POLICY, "same-origin"));
+        self.answer(builder, page, forms)
+    }
+
+    /// Renders the page of an error, or its sentence as plain text if the page cannot be rendered.
+    pub(crate) fn answer_error(
+        &self,
+        mut builder: HttpResponseBuilder,
+        page: &impl Template,
+        forms: Forms<'_>,
+        error: &ApiError,
+    ) -> HttpResponse {
+        match page.render() {
+            Ok(text) => self.html(builder, text, forms),
+            Err(_) => builder.content_type("text/plain; charset=utf-8").body(error.sentence.to_string()),
+        }
+    }
+
+    fn html(&self, mut builder: HttpResponseBuilder, text: String, forms: Forms<'_>) -> HttpResponse {
+        builder
             .content_type("text/html; charset=utf-8")
             .insert_header((header::CONTENT_SECURITY_POLICY, self.look.policy(forms)))
-            .body(text))
+            .body(text)
     }
 }
 

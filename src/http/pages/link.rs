@@ -392,13 +392,11 @@ fn page(
         connected: !open.connected.is_empty(),
     };
     let mut builder = HttpResponse::build(status);
-    // As on the page for choosing accounts.
-    builder.insert_header((header::REFERRER_POLICY, "same-origin"));
     if let Some(after) = mistyped.and_then(|mistyped| mistyped.retry_after) {
         builder.insert_header((header::RETRY_AFTER, after.as_millis().div_ceil(1000).to_string()));
     }
     let leads_to = open.offers.iter().filter_map(|offer| offer.leads_to.as_deref());
-    frame.answer(builder, &page, forms(leads_to, open.redirect_uri.is_some()))
+    frame.answer_with_form(builder, &page, forms(leads_to, open.redirect_uri.is_some()))
 }
 
 /// The page of a person who is done.

@@ -65,9 +65,9 @@ struct Problem<'a> {
     next_step: &'a str,
 }
 
-/// Renders an error as a page, or as plain text if the page cannot be rendered.
+/// Renders an error as a page.
 pub(crate) fn problem(
-    mut builder: HttpResponseBuilder,
+    builder: HttpResponseBuilder,
     error: &ApiError,
     state: &State,
     req: &HttpRequest,
@@ -94,13 +94,7 @@ pub(crate) fn problem(
         detail: &error.sentence,
         next_step: "",
     };
-    match page.render() {
-        Ok(text) => builder
-            .content_type("text/html; charset=utf-8")
-            .insert_header((header::CONTENT_SECURITY_POLICY, frame.look.policy(Forms::None)))
-            .body(text),
-        Err(_) => builder.content_type("text/plain; charset=utf-8").body(error.sentence.to_string()),
-    }
+    frame.answer_error(builder, &page, Forms::None, error)
 }
 
 /// Redirects the browser, which then sends a GET.

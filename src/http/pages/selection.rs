@@ -7,7 +7,6 @@
 
 use std::collections::BTreeSet;
 
-use actix_web::http::header;
 use actix_web::{HttpRequest, HttpResponse, HttpResponseBuilder};
 use askama::Template;
 
@@ -257,7 +256,7 @@ struct Page<'a> {
 impl Page<'_> {
     fn render(
         &self,
-        mut builder: HttpResponseBuilder,
+        builder: HttpResponseBuilder,
         search: &str,
         ticked: &BTreeSet<String>,
         alert: bool,
@@ -288,11 +287,8 @@ impl Page<'_> {
             findings: &choices.findings,
             missing_scopes: &choices.missing_scopes,
         };
-        // With `no-referrer`, browsers send `Origin: null` with the form. `same-origin` still hides the URL from other
-        // sites.
-        builder.insert_header((header::REFERRER_POLICY, "same-origin"));
         let leads_to_app = choices.redirect_uri.is_some() || choices.cancel_redirect_uri.is_some();
-        frame.answer(builder, &page, if leads_to_app { Forms::Anywhere } else { Forms::Own })
+        frame.answer_with_form(builder, &page, if leads_to_app { Forms::Anywhere } else { Forms::Own })
     }
 
     /// The query that shows this page again, relative to its own address; `None` where it would be too long.
