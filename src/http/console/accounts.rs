@@ -73,14 +73,13 @@ pub(crate) struct Wanted {
 }
 
 impl FromQuery for Wanted {
-    /// Never fails: people edit addresses, so what cannot be read is ignored.
     fn from_query(query: &Query) -> Result<Self, ApiError> {
-        let text = |name| query.text(name).ok().flatten();
-        let short = |text: Option<String>| text.unwrap_or_default().chars().take(SEARCH_MAX).collect::<String>();
+        let text = |name| query.text_if_readable(name);
+        let short = |name| text(name).unwrap_or_default().chars().take(SEARCH_MAX).collect::<String>();
         Ok(Self {
-            q: short(text("q")).trim().to_owned(),
-            platform: short(text("platform")),
-            profile: short(text("profile")),
+            q: short("q").trim().to_owned(),
+            platform: short("platform"),
+            profile: short("profile"),
             failing: text("failing").is_some(),
             after: text("after"),
         })

@@ -49,10 +49,9 @@ impl Default for Paged {
 }
 
 impl FromQuery for Paged {
-    /// Never fails: people edit addresses, so what cannot be read is ignored.
     fn from_query(query: &Query) -> Result<Self, ApiError> {
-        let name = query.text("name").ok().flatten().unwrap_or_default();
-        let page = query.text("page").ok().flatten().and_then(|page| page.parse().ok()).unwrap_or(1);
+        let name = query.text_if_readable("name").unwrap_or_default();
+        let page = query.text_if_readable("page").and_then(|page| page.parse().ok()).unwrap_or(1);
         Ok(Self { name: name.trim().chars().take(200).collect(), page: page.clamp(1, u64::from(u32::MAX)) })
     }
 }

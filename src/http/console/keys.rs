@@ -67,9 +67,8 @@ struct Made<'a> {
 pub(crate) struct Place(Option<AccessKeyId>);
 
 impl FromQuery for Place {
-    /// Never fails: people edit addresses, so what cannot be read is ignored.
     fn from_query(query: &Query) -> Result<Self, ApiError> {
-        Ok(Self(query.text("after").ok().flatten().and_then(|after| after.parse().ok())))
+        Ok(Self(query.text_if_readable("after").and_then(|after| after.parse().ok())))
     }
 }
 

@@ -33,7 +33,7 @@ struct SignIn<'a> {
 pub(crate) async fn show(state: Current, req: HttpRequest) -> Result<HttpResponse, ApiError> {
     let why = cookies::notice(req.headers()).and_then(|name| name.parse().ok());
     let ended = why.filter(|why| [NoSignIn::Ended, NoSignIn::EndedUnchanged].contains(why));
-    let is_after = Query::new(req.query_string()).text("signed-in").ok().flatten().is_some();
+    let is_after = Query::new(req.query_string()).text_if_readable("signed-in").is_some();
     let keeps_none = cookies::sessions(req.headers(), state.settings.is_console_secure()).is_empty();
     if is_after && !keeps_none {
         return Ok(go(&state, &req, &wanted(&req), None));
@@ -90,7 +90,7 @@ fn with_cookie(state: &State, mut answer: HttpResponse, token: Option<SessionTok
 /// The page that was asked for before the sign-in, behind `/console`; empty for the overview. Whatever the address says
 /// stays on this host.
 fn wanted(req: &HttpRequest) -> String {
-    let to = Query::new(req.query_string()).text("to").ok().flatten().unwrap_or_default();
+    let to = Query::new(req.query_string()).text_if_readable("to").unwrap_or_default();
     let is_page = to.starts_with('/') && to.bytes().all(|byte| byte.is_ascii_graphic()) && !to.contains("..");
     if is_page { to } else { String::new() }
 }

@@ -24,9 +24,8 @@ struct Trail<'a> {
 pub(crate) struct Before(Option<u64>);
 
 impl FromQuery for Before {
-    /// Never fails: people edit addresses, so what cannot be read is ignored.
     fn from_query(query: &Query) -> Result<Self, ApiError> {
-        Ok(Self(query.text("before").ok().flatten().and_then(|before| before.parse().ok())))
+        Ok(Self(query.text_if_readable("before").and_then(|before| before.parse().ok())))
     }
 }
 

@@ -105,9 +105,8 @@ pub(crate) struct Last {
 }
 
 impl FromQuery for Last {
-    /// Never fails: people may have edited the URL, so unreadable parameters are ignored.
     fn from_query(query: &Query) -> Result<Self, ApiError> {
-        let text = |name| query.text(name).ok().flatten();
+        let text = |name| query.text_if_readable(name);
         Ok(Self { status: text("status"), platform: text("platform"), error: text("error") })
     }
 }

@@ -107,9 +107,8 @@ pub(crate) struct Seen {
 }
 
 impl FromQuery for Seen {
-    /// Never fails: people may have edited the URL, so unreadable parameters are ignored.
     fn from_query(query: &Query) -> Result<Self, ApiError> {
-        let text = |name| query.text(name).ok().flatten();
+        let text = |name| query.text_if_readable(name);
         let account = text("account").and_then(|id| id.parse().ok());
         Ok(Self { result: text("result"), late: text("late"), account, leaves: text("done").is_some() })
     }

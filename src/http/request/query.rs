@@ -98,6 +98,11 @@ impl<'a> Query<'a> {
         text.map(Some)
     }
 
+    /// The text of a parameter of a page, whose address people edit: one that cannot be read counts as absent.
+    pub(crate) fn text_if_readable(&self, name: &'static str) -> Option<String> {
+        self.text(name).ok().flatten()
+    }
+
     /// The texts of a parameter that may be repeated, in order.
     pub(crate) fn texts(&self, name: &'static str) -> impl Iterator<Item = Result<String, ApiError>> {
         self.known.borrow_mut().insert(name);
