@@ -94,11 +94,9 @@ impl Document {
 pub(crate) async fn json(state: Current, req: HttpRequest) -> Result<HttpResponse, ApiError> {
     let document = Document::once(&state.documentation.json, || {
         let platforms = state.broker.list_platforms(&PlatformFilter::All);
-        let (all, redirecting): (Vec<_>, Vec<_>) = platforms
-            .into_iter()
-            .map(|platform| (platform.name.clone(), platform.has_redirect.then_some(platform.name)))
-            .unzip();
-        let redirecting: Vec<_> = redirecting.into_iter().flatten().collect();
+        let all: Vec<_> = platforms.iter().map(|platform| platform.name.clone()).collect();
+        let redirecting = platforms.into_iter().filter(|platform| platform.has_redirect);
+        let redirecting: Vec<_> = redirecting.map(|platform| platform.name).collect();
         let text = openapi::document_of(&state.settings.public_url, &all, &redirecting);
         Ok((text.map_err(ApiError::internal)?, None))
     })?;
