@@ -8,6 +8,7 @@ use askama::Template;
 
 use super::accounts::{Offered, name_of, profiles};
 use super::entries::{EntryRow, entry_row};
+use super::fields;
 use super::session::{Sent, SignedIn};
 use super::view::{Section, Time, View, go};
 use crate::broker::Caller;
@@ -193,9 +194,7 @@ pub(crate) async fn relocate(
     Segment(id): Segment,
 ) -> Result<HttpResponse, ApiError> {
     let Sent { caller, form, .. } = &sent;
-    let given = |name| Ok::<_, ApiError>(form.fields().text(name)?.filter(|id| !id.trim().is_empty()));
-    let profile = given("other")?.or(given("profile")?).map(|id| id.trim().to_owned());
-    let moved = state.broker.move_integration(caller, &id, profile).await?;
+    let moved = state.broker.move_integration(caller, &id, fields::profile(form)?).await?;
     Ok(go(&state, &req, &format!("/accounts/{}", moved.id), Some(Done::Moved)))
 }
 
@@ -206,7 +205,7 @@ pub(crate) async fn reconnect(
     Segment(id): Segment,
 ) -> Result<HttpResponse, ApiError> {
     let Sent { caller, form, .. } = &sent;
-    let server = form.fields().text("server")?.filter(|server| !server.trim().is_empty());
+    let server = fields::given(form, "server")?;
     let account = state.broker.get_integration(caller, &id).await?.integration;
     let at = View::new(&state, &req, Section::Accounts);
     let url = match state.broker.begin_reconnect(caller, &id, server).await {

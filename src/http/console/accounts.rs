@@ -7,6 +7,7 @@ use super::session::SignedIn;
 use super::view::{Section, Time, View};
 use crate::broker::Caller;
 use crate::broker::console::{COUNTED, ShownAccount, WantedAccounts};
+use crate::broker::platforms::PlatformListing;
 use crate::domain::integration::{PlatformFilter, TokenState};
 use crate::domain::paging::Window;
 use crate::http::error::ApiError;
@@ -106,15 +107,6 @@ pub(crate) async fn list(
     );
     let page = page.await?;
     let (_, failing) = count_failing(&state, at, caller).await?;
-    let platforms = state.broker.list_platforms(&PlatformFilter::All);
-    let mut platforms: Vec<_> = platforms
-        .into_iter()
-        .map(|platform| {
-            let is_chosen = platform.name == wanted.platform;
-            Choice { value: platform.name, name: platform.label, is_chosen }
-        })
-        .collect();
-    platforms.sort_by(|a, b| a.name.cmp(&b.name));
     let next = page.next.map(|after| {
         let failing = if wanted.failing { "true" } else { "" };
         let kept = [("q", &*wanted.q), ("platform", &wanted.platform), ("profile", &wanted.profile)];
@@ -124,7 +116,7 @@ pub(crate) async fn list(
         frame: &at.frame,
         at,
         failing,
-        platforms,
+        platforms: platforms(state.broker.list_platforms(&PlatformFilter::All), |name| name == wanted.platform),
         profiles: profiles(&state, caller, &wanted.profile).await?.choices,
         rows: page.accounts.into_iter().map(|account| row(at, account)).collect(),
         next,
@@ -142,6 +134,17 @@ pub(super) async fn count_failing(state: &State, at: &View<'_>, caller: &Caller)
         at.words.no_account.to_owned()
     };
     Ok((failing, told))
+}
+
+/// The platforms that a form offers, by their names for people.
+pub(super) fn platforms(
+    listed: impl IntoIterator<Item = PlatformListing>,
+    is_chosen: impl Fn(&str) -> bool,
+) -> Vec<Choice> {
+    let choice = |PlatformListing { name, label, .. }| Choice { is_chosen: is_chosen(&name), value: name, name: label };
+    let mut choices: Vec<_> = listed.into_iter().map(choice).collect();
+    choices.sort_by(|a, b| a.name.cmp(&b.name));
+    choices
 }
 
 /// The profiles that a form offers, the chosen one among them, even if it is deleted.

@@ -3,7 +3,7 @@
 use actix_web::{HttpRequest, HttpResponse};
 use askama::Template;
 
-use super::accounts::Choice;
+use super::accounts::{self, Choice};
 use super::fields::{Paged, required, secret};
 use super::session::{Sent, SignedIn};
 use super::view::{Section, View, go};
@@ -84,13 +84,6 @@ async fn page(
         }
     });
     let platforms = state.broker.list_platforms(&PlatformFilter::All).into_iter().filter(|one| one.has_redirect);
-    let mut platforms: Vec<_> = platforms
-        .map(|one| {
-            let is_chosen = at.is_picked("/apps", "platform", &one.name);
-            Choice { value: one.name, name: one.label, is_chosen }
-        })
-        .collect();
-    platforms.sort_by(|a, b| a.name.cmp(&b.name));
     let page = Apps {
         frame: &at.frame,
         at,
@@ -98,7 +91,7 @@ async fn page(
         next: paged.next(at, "/apps", listed.total),
         name: paged.name,
         may_make: caller.profile_id.is_none() && caller.may(Scope::Manage),
-        platforms,
+        platforms: accounts::platforms(platforms, |name| at.is_picked("/apps", "platform", name)),
     };
     at.show(&page)
 }

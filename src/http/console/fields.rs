@@ -14,6 +14,17 @@ pub(super) fn required(form: &Form, name: &'static str, rule: Rule) -> Result<St
     Ok(text)
 }
 
+/// A text in one line that may be left empty.
+pub(super) fn given(form: &Form, name: &'static str) -> Result<Option<String>, ApiError> {
+    let text = form.fields().text(name)?.map(|text| text.trim().to_owned());
+    Ok(text.filter(|text| !text.is_empty()))
+}
+
+/// The profile that is named by its id, or else chosen from the list.
+pub(super) fn profile(form: &Form) -> Result<Option<String>, ApiError> {
+    Ok(given(form, "other")?.or(given(form, "profile")?))
+}
+
 /// A text of several lines that may be left empty, exactly as it was typed.
 pub(super) fn optional(form: &Form, name: &'static str, rule: Rule) -> Result<Option<String>, ApiError> {
     let text = form.fields().text(name)?.unwrap_or_default();

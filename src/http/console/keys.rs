@@ -5,7 +5,7 @@ use askama::Template;
 use secrecy::ExposeSecret as _;
 
 use super::accounts::{Offered, profiles};
-use super::fields::required;
+use super::fields::{given, profile, required};
 use super::session::{Sent, SignedIn};
 use super::view::{Section, Time, View, go};
 use crate::broker::Caller;
@@ -149,20 +149,15 @@ async fn is_sent_again(state: &State, caller: &Caller, form: &Form) -> Result<bo
 
 /// Reads the limits of a new key. Limits that are left open are inherited from the key that makes it.
 fn limits(form: &Form) -> Result<(Limits, Option<Expiry>), ApiError> {
-    let fields = form.fields();
     let invalid = |name: &str, why: String| fields::invalid(name, &format!("is {why}"));
     let mut scopes = Vec::new();
-    for scope in fields.texts("scope") {
+    for scope in form.fields().texts("scope") {
         scopes.push(scope?.parse::<Scope>().map_err(|_| invalid("scope", "unknown".to_owned()))?);
     }
-    let given = |name| Ok::<_, ApiError>(fields.text(name)?.filter(|text| !text.trim().is_empty()));
-    let profile_id = given("other")?
-        .or(given("profile")?)
-        .map(|id| id.trim().to_owned())
-        .map(|id| id.parse().map_err(|_| invalid("profile", "unknown".to_owned())));
-    let expires = given("expires")?.map(|text| text.trim().parse::<Expiry>()).transpose();
+    let profile_id = profile(form)?.map(|id| id.parse().map_err(|_| invalid("profile", "unknown".to_owned())));
+    let expires = given(form, "expires")?.map(|text| text.parse::<Expiry>()).transpose();
     let expires = expires.map_err(|why| invalid("expires", why.to_string()))?;
-    let networks = given("networks")?.unwrap_or_default();
+    let networks = given(form, "networks")?.unwrap_or_default();
     let networks = networks.split([',', ' ', '\n']).map(str::trim).filter(|text| !text.is_empty());
     let networks: Result<Vec<Network>, _> = networks.map(str::parse).collect();
     let limits = Limits {
