@@ -106,6 +106,11 @@ const fn operator(
     Route { method, paths, access, surface: Surface::Console, cost: None, spends: false, handler }
 }
 
+/// A form of the console that changes something, for whoever signed in with a key that may manage.
+const fn form(paths: &'static [&'static str], handler: fn() -> actix_web::Route) -> Route {
+    costs(Cost::Writes, operator(Method::POST, paths, MANAGES, handler))
+}
+
 /// Marks a GET that uses something up: a state, a code, a refresh token.
 const fn spends(mut route: Route) -> Route {
     route.spends = true;
@@ -210,16 +215,8 @@ pub static CONSOLE_ROUTES: &[Route] = &[
     operator(Method::GET, &["/console"], MANAGES, || web::to(console::home::show)),
     operator(Method::GET, &["/console/accounts"], READS, || web::to(console::accounts::list)),
     operator(Method::GET, &["/console/accounts/{id}"], READS, || web::to(console::account::show)),
-    costs(
-        Cost::Writes,
-        operator(Method::POST, &["/console/accounts/{id}/disconnect"], MANAGES, || {
-            web::to(console::account::disconnect)
-        }),
-    ),
-    costs(
-        Cost::Writes,
-        operator(Method::POST, &["/console/accounts/{id}/move"], MANAGES, || web::to(console::account::relocate)),
-    ),
+    form(&["/console/accounts/{id}/disconnect"], || web::to(console::account::disconnect)),
+    form(&["/console/accounts/{id}/move"], || web::to(console::account::relocate)),
     costs(
         Cost::Starts,
         operator(Method::POST, &["/console/accounts/{id}/reconnect"], CONNECTS, || {
@@ -227,39 +224,21 @@ pub static CONSOLE_ROUTES: &[Route] = &[
         }),
     ),
     operator(Method::GET, CONSOLE_APPS, READS, || web::to(console::apps::list)),
-    costs(Cost::Writes, operator(Method::POST, CONSOLE_APPS, MANAGES, || web::to(console::apps::create))),
-    costs(
-        Cost::Writes,
-        operator(Method::POST, &["/console/apps/{id}/delete"], MANAGES, || web::to(console::apps::delete)),
-    ),
-    costs(
-        Cost::Writes,
-        operator(Method::POST, &["/console/apps/{id}/secret"], MANAGES, || web::to(console::apps::replace_secret)),
-    ),
+    form(CONSOLE_APPS, || web::to(console::apps::create)),
+    form(&["/console/apps/{id}/delete"], || web::to(console::apps::delete)),
+    form(&["/console/apps/{id}/secret"], || web::to(console::apps::replace_secret)),
     operator(Method::GET, &["/console/audit"], MANAGES, || web::to(console::trail::list)),
     operator(Method::GET, CONSOLE_KEYS, MANAGES, || web::to(console::keys::list)),
-    costs(Cost::Writes, operator(Method::POST, CONSOLE_KEYS, MANAGES, || web::to(console::keys::create))),
-    costs(
-        Cost::Writes,
-        operator(Method::POST, &["/console/keys/{id}/revoke"], MANAGES, || web::to(console::keys::revoke)),
-    ),
+    form(CONSOLE_KEYS, || web::to(console::keys::create)),
+    form(&["/console/keys/{id}/revoke"], || web::to(console::keys::revoke)),
     operator(Method::GET, &["/console/platforms"], READS, || web::to(console::platforms::list)),
     operator(Method::GET, CONSOLE_PROFILES, READS, || web::to(console::profiles::list)),
-    costs(Cost::Writes, operator(Method::POST, CONSOLE_PROFILES, MANAGES, || web::to(console::profiles::create))),
-    costs(
-        Cost::Writes,
-        operator(Method::POST, &["/console/profiles/{id}"], MANAGES, || web::to(console::profiles::update)),
-    ),
-    costs(
-        Cost::Writes,
-        operator(Method::POST, &["/console/profiles/{id}/delete"], MANAGES, || web::to(console::profiles::delete)),
-    ),
+    form(CONSOLE_PROFILES, || web::to(console::profiles::create)),
+    form(&["/console/profiles/{id}"], || web::to(console::profiles::update)),
+    form(&["/console/profiles/{id}/delete"], || web::to(console::profiles::delete)),
     operator(Method::GET, CONSOLE_SIGN_IN, Access::Public, || web::to(console::sign_in::show)),
     guessed(operator(Method::POST, CONSOLE_SIGN_IN, Access::Public, || web::to(console::sign_in::submit))),
-    costs(
-        Cost::Writes,
-        operator(Method::POST, &["/console/sign-out"], MANAGES, || web::to(console::sign_in::sign_out)),
-    ),
+    form(&["/console/sign-out"], || web::to(console::sign_in::sign_out)),
 ];
 
 /// The files of the console, for a listener that serves it alone.
