@@ -64,7 +64,7 @@ impl Folders {
         for file in file.into_iter().chain([config.keyring.as_path()]) {
             folders.read_around(file);
         }
-        for file in config.secret_files.iter().chain(&config.logo_files) {
+        for file in config.files.secrets.iter().chain(&config.files.logos) {
             folders.read_around(file);
         }
         // The TLS stack looks where these say.

@@ -22,10 +22,10 @@ pub(super) fn permissions(config: &Config, config_file: Option<&Path>) -> Vec<Fi
     let mut files: Vec<PathBuf> =
         ["", "-wal", "-shm", "-journal"].map(|ending| beside(&config.database, ending)).into();
     files.extend(config_file.map(Path::to_owned));
-    files.extend(config.secret_files.iter().cloned());
+    files.extend(config.files.secrets.iter().cloned());
     let mut folders = vec![folder_of(&config.database), folder_of(&config.keyring)];
     folders.extend(config_file.map(folder_of));
-    folders.extend(config.secret_files.iter().map(|file| folder_of(file)));
+    folders.extend(config.files.secrets.iter().map(|file| folder_of(file)));
     folders.extend(config.backup.iter().map(|backup| backup.dir.clone()));
     for paths in [&mut files, &mut folders] {
         paths.sort();
@@ -34,7 +34,7 @@ pub(super) fn permissions(config: &Config, config_file: Option<&Path>) -> Vec<Fi
     let looked_at = |paths: &[PathBuf]| paths.iter().filter(|path| path.exists()).count();
     let (of_files, of_folders) = (looked_at(&files), looked_at(&folders));
     let is_told = |finding: &Finding, file: &PathBuf| {
-        finding.severity == Severity::Warning && config.readable_files.contains(file)
+        finding.severity == Severity::Warning && config.files.readable.contains(file)
     };
     let found = files.iter().filter_map(|file| Some((file_finding(file)?, file)));
     let mut findings: Vec<Finding> =
@@ -44,7 +44,7 @@ pub(super) fn permissions(config: &Config, config_file: Option<&Path>) -> Vec<Fi
     }
     let database = folder_of(&config.database);
     findings.extend(folders.iter().filter_map(|folder| folder_finding(folder, *folder == database)));
-    if findings.is_empty() && config.readable_files.is_empty() {
+    if findings.is_empty() && config.files.readable.is_empty() {
         let looked_at = format!("{}, {}", plural(of_files, "file"), plural(of_folders, "folder"));
         let message = format!("other users can neither read the files nor change the folders: {looked_at}");
         findings.push(Finding::ok(CHECK, "", message));
@@ -61,7 +61,7 @@ fn unusable(config: &Config, config_file: Option<&Path>, runner: &Runner) -> Vec
     let folders: Vec<PathBuf> = folders.collect();
     let missing = folders.iter().filter(|folder| !folder.exists()).filter_map(|folder| unmakable(runner, folder));
     let folders = folders.iter().map(|folder| (folder.clone(), write | Access::EXEC_OK, Exit::Io));
-    let secrets = [&config.keyring].into_iter().chain(&config.secret_files).chain(&config.logo_files);
+    let secrets = [&config.keyring].into_iter().chain(&config.files.secrets).chain(&config.files.logos);
     let secrets = secrets.map(|file| (file.clone(), read, Exit::Config));
     let config_file = config_file.map(|file| (file.to_owned(), read, Exit::Config));
     let of_broker = database.into_iter().chain(folders).chain(config_file).map(|one| (one, true));

@@ -73,14 +73,7 @@ pub struct Config {
     /// Who asks for accounts, as the hosted pages say it.
     pub pages: Identities,
     pub platforms: Registry,
-    /// The files that secrets were read from.
-    pub secret_files: Vec<PathBuf>,
-    /// The files of which one of `warnings` says that every user can read them.
-    pub readable_files: Vec<PathBuf>,
-    /// The files that logos were read from.
-    pub logo_files: Vec<PathBuf>,
-    /// True when the file itself has secrets, rather than the names of files that have them.
-    pub has_secrets: bool,
+    pub files: Files,
     /// Sentences on settings that are valid but risky.
     pub warnings: Vec<String>,
 }
@@ -150,6 +143,19 @@ pub struct Outbound {
     pub proxies: Proxies,
 }
 
+/// The files that settings name, and what the settings' own file holds.
+#[derive(Debug, Clone, Default)]
+pub struct Files {
+    /// Those that secrets were read from.
+    pub secrets: Vec<PathBuf>,
+    /// Those that logos were read from.
+    pub logos: Vec<PathBuf>,
+    /// Those of which a warning says that every user can read them.
+    pub readable: Vec<PathBuf>,
+    /// True when the settings' own file has secrets, rather than the names of files that have them.
+    own_has_secrets: bool,
+}
+
 /// Reads the file, applies the environment, and checks the result.
 ///
 /// # Errors
@@ -161,8 +167,8 @@ pub fn load(path: &Path, environment: &Environment) -> Result<Config, Error> {
     let mut config = from_str(&path.display().to_string(), &text, base, environment)?;
     match exposure::of(path) {
         Some(Exposure::Changeable) => return Err(Error::Changeable(path.to_owned())),
-        Some(Exposure::Readable) if config.has_secrets => {
-            config.readable_files.push(path.to_owned());
+        Some(Exposure::Readable) if config.files.own_has_secrets => {
+            config.files.readable.push(path.to_owned());
             config.warnings.push(format!(
                 "{}: every user of this machine can read the secrets in it: chmod o= {}",
                 path.display(),
@@ -197,10 +203,7 @@ pub fn from_str(name: &str, toml: &str, base: &Path, environment: &Environment) 
     for (variable, right) in environment.without_section(&reader.known) {
         reader.has_no_effect(variable, &right);
     }
-    config.secret_files = std::mem::take(&mut reader.secret_files);
-    config.readable_files = std::mem::take(&mut reader.readable_files);
-    config.logo_files = std::mem::take(&mut reader.logo_files);
-    config.has_secrets = reader.has_secrets;
+    config.files = std::mem::take(&mut reader.files);
     let warnings = reader.finish().map_err(Error::Mistakes)?;
     config.platforms = config.platforms.with_warnings(warnings.iter().filter_map(Warning::on_platform).collect());
     config.warnings = warnings.iter().map(ToString::to_string).collect();
@@ -235,10 +238,7 @@ fn settings(reader: &mut Reader, environment: &Environment, base: &Path) -> Conf
         log: log(reader),
         pages: pages::read(reader),
         platforms: platforms::read(reader),
-        secret_files: Vec::new(),
-        readable_files: Vec::new(),
-        logo_files: Vec::new(),
-        has_secrets: false,
+        files: Files::default(),
         warnings: Vec::new(),
     }
 }

@@ -67,7 +67,7 @@ fn logo(reader: &mut Reader, path: &[&str]) -> Option<Logo> {
         .map_err(|error| format!("cannot be read ({error}): check the path and its permissions"))
         .and_then(|bytes| Logo::new(bytes).map_err(|why| why.to_string()));
     let logo = read.map_err(|problem| reader.mistake_in_file(path, &file, &problem)).ok();
-    reader.logo_files.extend(logo.is_some().then_some(file));
+    reader.files.logos.extend(logo.is_some().then_some(file));
     logo
 }
 

@@ -12,14 +12,14 @@ use std::time::Duration;
 use figment::value::Value;
 use url::Url;
 
+use super::Files;
 use super::error::{Mistake, Mistakes, Origin, Warning};
 use super::exposure::{self, Exposure};
 use super::keys::KnownKeys;
 use super::layers::{Layer, Layers};
-use super::secrets::{has_quotes, is_quoted, read_secret};
+use super::secrets::has_quotes;
 use crate::domain::bounds;
 use crate::domain::redirect::is_loopback;
-use crate::domain::secret::SecretString;
 use crate::domain::shell::quoted;
 use crate::domain::time::parse_duration;
 use crate::platforms::{NO_ENDPOINT, is_endpoint};
@@ -37,14 +37,7 @@ pub(super) struct Reader {
     base: PathBuf,
     mistakes: Vec<Mistake>,
     warnings: Vec<Warning>,
-    /// The files that secrets were read from.
-    pub(super) secret_files: Vec<PathBuf>,
-    /// The files of which a warning says that every user can read them.
-    pub(super) readable_files: Vec<PathBuf>,
-    /// The files that pictures were read from.
-    pub(super) logo_files: Vec<PathBuf>,
-    /// True when a secret was read from the settings file itself.
-    pub(super) has_secrets: bool,
+    pub(super) files: Files,
 }
 
 impl Reader {
@@ -55,10 +48,7 @@ impl Reader {
             base: base.to_owned(),
             mistakes: Vec::new(),
             warnings: Vec::new(),
-            secret_files: Vec::new(),
-            readable_files: Vec::new(),
-            logo_files: Vec::new(),
-            has_secrets: false,
+            files: Files::default(),
         }
     }
 
@@ -291,7 +281,7 @@ impl Reader {
         let keys = self.keys(path);
         keys.into_iter()
             .filter_map(|key| {
-                let full: Vec<&str> = path.iter().copied().chain([key.as_str()]).collect();
+                let full = [path, &[key.as_str()]].concat();
                 let (Value::String(_, text), _) = self.at(&full)? else {
                     self.mistake(&full, "must be text: put it in quotes");
                     return None;
@@ -369,33 +359,6 @@ impl Reader {
         }
     }
 
-    /// Reads a secret, or the file that the key with the suffix `_file` names.
-    pub(super) fn secret(&mut self, section: &[&str], key: &str) -> Option<SecretString> {
-        let twin = format!("{key}_file");
-        let direct_path: Vec<&str> = section.iter().copied().chain([key]).collect();
-        let twin_path: Vec<&str> = section.iter().copied().chain([twin.as_str()]).collect();
-        let direct = self.text(&direct_path);
-        self.has_secrets |= direct.is_some() && self.layer(&direct_path) == Layer::File;
-        let file = self.path(&twin_path);
-        let (read, path) = match (direct, file) {
-            (None, None) => return None,
-            (Some(secret), None) => (Some(SecretString::from(secret)), &direct_path),
-            (None, Some(file)) => (self.secret_file(&twin_path, &file), &twin_path),
-            (Some(secret), Some(file)) => match self.layer(&direct_path).cmp(&self.layer(&twin_path)) {
-                std::cmp::Ordering::Greater => (Some(SecretString::from(secret)), &direct_path),
-                std::cmp::Ordering::Less => (self.secret_file(&twin_path, &file), &twin_path),
-                std::cmp::Ordering::Equal => {
-                    self.mistake(&direct_path, format!("and {} are both set: remove one", twin_path.join(".")));
-                    return None;
-                }
-            },
-        };
-        if read.as_ref().is_some_and(is_quoted) {
-            self.warn(path, QUOTED);
-        }
-        read
-    }
-
     /// Refuses a file that every user can change, and warns of one that every user can read.
     pub(super) fn check_exposure(&mut self, path: &[&str], file: &Path) {
         let (shown, quoted) = (file.display(), quoted(file));
@@ -407,31 +370,10 @@ impl Reader {
             ),
             Some(Exposure::Readable) => {
                 let what = format!("names {shown}, which every user of this machine can read: chmod o= {quoted}");
-                self.readable_files.push(file.to_owned());
+                self.files.readable.push(file.to_owned());
                 self.warn_with(path, what.into());
             }
         }
-    }
-
-    pub(super) fn secret_file(&mut self, path: &[&str], file: &Path) -> Option<SecretString> {
-        self.check_exposure(path, file);
-        match read_secret(file) {
-            Ok(secret) => {
-                self.secret_files.push(file.to_owned());
-                Some(secret)
-            }
-            Err(problem) => {
-                self.mistake_in_file(path, file, &problem);
-                None
-            }
-        }
-    }
-
-    /// The highest layer in which a secret is set, by itself or by a file.
-    pub(super) fn layer_of_secret(&self, section: &[&str], key: &str) -> Layer {
-        let twin = format!("{key}_file");
-        let layer = |key: &str| self.layer(&section.iter().copied().chain([key]).collect::<Vec<_>>());
-        layer(key).max(layer(&twin))
     }
 
     pub(super) fn layer(&self, path: &[&str]) -> Layer {

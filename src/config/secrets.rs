@@ -1,6 +1,7 @@
 //! Reads secrets as the operator wrote them: in a file, one of several lines, in quotation marks.
 
-use std::path::Path;
+use std::cmp::Ordering;
+use std::path::{Path, PathBuf};
 
 use secrecy::ExposeSecret as _;
 
@@ -11,28 +12,38 @@ use crate::domain::secret::SecretString;
 /// Maximum size of a file that holds a secret, in bytes.
 const MAX_SECRET_FILE: u64 = 64 * 1024;
 
+/// Where a secret is set.
+enum Source<T> {
+    Direct(T),
+    /// In this file, which the key with the suffix `_file` names.
+    File(PathBuf),
+}
+
 impl Reader {
+    /// Reads a secret, or the file that the key with the suffix `_file` names.
+    pub(super) fn secret(&mut self, section: &[&str], key: &str) -> Option<SecretString> {
+        let twin = format!("{key}_file");
+        let (path, twin) = ([section, &[key]].concat(), [section, &[twin.as_str()]].concat());
+        let direct = self.text(&path);
+        let (secret, path) = match self.source(direct, &path, &twin)? {
+            Source::Direct(secret) => (SecretString::from(secret), &path),
+            Source::File(file) => (self.secret_file(&twin, &file)?, &twin),
+        };
+        if is_quoted(&secret) {
+            self.warn(path, QUOTED);
+        }
+        Some(secret)
+    }
+
     /// Reads a list of secrets, or the lines of the file that the key with the suffix `_file` names.
     pub(super) fn secrets(&mut self, section: &[&str], key: &str) -> Vec<SecretString> {
         let twin = format!("{key}_file");
-        let path: Vec<&str> = section.iter().copied().chain([key]).collect();
-        let twin_path: Vec<&str> = section.iter().copied().chain([twin.as_str()]).collect();
-        let mut listed = self.at(&path).is_some().then(|| self.list(&path)).flatten();
-        self.has_secrets |= listed.is_some() && self.layer(&path) == Layer::File;
-        let mut file = self.path(&twin_path);
-        match self.layer(&path).cmp(&self.layer(&twin_path)) {
-            std::cmp::Ordering::Greater if listed.is_some() => file = None,
-            std::cmp::Ordering::Less if file.is_some() => listed = None,
-            _ => {}
-        }
-        let secrets: Vec<SecretString> = match (listed, file) {
-            (Some(_), Some(_)) => {
-                self.mistake(&path, format!("and {} are both set: remove one", twin_path.join(".")));
-                return Vec::new();
-            }
-            (Some(listed), None) => listed.iter().map(|secret| SecretString::from(secret.trim())).collect(),
-            (None, Some(file)) => self.secret_file(&twin_path, &file).map_or_else(Vec::new, |text| lines(&text)),
-            (None, None) => return Vec::new(),
+        let (path, twin) = ([section, &[key]].concat(), [section, &[twin.as_str()]].concat());
+        let listed = self.list(&path);
+        let secrets: Vec<SecretString> = match self.source(listed, &path, &twin) {
+            Some(Source::Direct(listed)) => listed.iter().map(|secret| SecretString::from(secret.trim())).collect(),
+            Some(Source::File(file)) => self.secret_file(&twin, &file).map_or_else(Vec::new, |text| lines(&text)),
+            None => return Vec::new(),
         };
         if secrets.iter().any(is_empty) {
             self.mistake(&path, "holds an empty secret: remove it");
@@ -48,6 +59,45 @@ impl Reader {
         }
         secrets
     }
+
+    /// Chooses between what was read at `path` and the file that its twin names: the later layer counts. Both in one
+    /// layer are a mistake.
+    fn source<T>(&mut self, direct: Option<T>, path: &[&str], twin: &[&str]) -> Option<Source<T>> {
+        self.files.own_has_secrets |= direct.is_some() && self.layer(path) == Layer::File;
+        match (direct, self.path(twin)) {
+            (None, None) => None,
+            (Some(direct), None) => Some(Source::Direct(direct)),
+            (None, Some(file)) => Some(Source::File(file)),
+            (Some(direct), Some(file)) => match self.layer(path).cmp(&self.layer(twin)) {
+                Ordering::Greater => Some(Source::Direct(direct)),
+                Ordering::Less => Some(Source::File(file)),
+                Ordering::Equal => {
+                    self.mistake(path, format!("and {} are both set: remove one", twin.join(".")));
+                    None
+                }
+            },
+        }
+    }
+
+    fn secret_file(&mut self, path: &[&str], file: &Path) -> Option<SecretString> {
+        self.check_exposure(path, file);
+        match read_secret(file) {
+            Ok(secret) => {
+                self.files.secrets.push(file.to_owned());
+                Some(secret)
+            }
+            Err(problem) => {
+                self.mistake_in_file(path, file, &problem);
+                None
+            }
+        }
+    }
+
+    /// The highest layer in which a secret is set, by itself or by a file.
+    pub(super) fn layer_of_secret(&self, section: &[&str], key: &str) -> Layer {
+        let layer = |key: &str| self.layer(&[section, &[key]].concat());
+        layer(key).max(layer(&format!("{key}_file")))
+    }
 }
 
 #[expect(clippy::disallowed_methods, reason = "the file holds one secret in a line")]
@@ -62,7 +112,7 @@ fn is_empty(secret: &SecretString) -> bool {
 }
 
 #[expect(clippy::disallowed_methods, reason = "only its first and last character are looked at")]
-pub(super) fn is_quoted(secret: &SecretString) -> bool {
+fn is_quoted(secret: &SecretString) -> bool {
     has_quotes(secret.expose_secret())
 }
 
@@ -97,7 +147,7 @@ pub(super) fn read_text(file: &Path) -> std::io::Result<String> {
 }
 
 /// Reads a file without the white space around its text.
-pub(super) fn read_secret(file: &Path) -> Result<SecretString, String> {
+fn read_secret(file: &Path) -> Result<SecretString, String> {
     let unreadable = |error: std::io::Error| format!("cannot be read ({error}): check the path and its permissions");
     let found = std::fs::metadata(file).map_err(unreadable)?;
     if is_special(&found) {

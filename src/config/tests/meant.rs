@@ -29,7 +29,7 @@ fn settings_that_work_and_are_not_what_was_meant_are_warned_of() {
         file.display()
     );
     let config = read(&toml).unwrap();
-    assert_eq!(config.secret_files, [file]);
+    assert_eq!(config.files.secrets, [file]);
     insta::assert_snapshot!(config.warnings.join("\n"), @"
     postpeer.toml: server.trusted_proxies trusts everybody: any client can claim any address with X-Forwarded-For. Name the address of your proxy only
     postpeer.toml: platforms.tiktok.client_secret_file begins and ends with a quotation mark, which is sent along: remove both, unless the platform shows them as a part of it. Environment files of containers keep quotation marks
