@@ -20,6 +20,7 @@ use super::layers::{Layer, Layers};
 use super::secrets::has_quotes;
 use crate::domain::bounds;
 use crate::domain::redirect::is_loopback;
+use crate::domain::scopes::split;
 use crate::domain::shell::quoted;
 use crate::domain::time::parse_duration;
 use crate::platforms::{NO_ENDPOINT, is_endpoint};
@@ -184,13 +185,7 @@ impl Reader {
     /// Reads scopes. A text may hold several, as platforms' pages show them.
     pub(super) fn scopes(&mut self, path: &[&str]) -> Option<Vec<String>> {
         let texts = self.list(path)?;
-        let scopes: Vec<String> = texts
-            .iter()
-            // Neither is part of a scope here: `?scopes=` separates them by commas.
-            .flat_map(|text| text.split(|c: char| c == ',' || c.is_whitespace()))
-            .filter(|scope| !scope.is_empty())
-            .map(str::to_owned)
-            .collect();
+        let scopes: Vec<String> = texts.iter().flat_map(|text| split(text)).map(str::to_owned).collect();
         let is_odd = |scope: &&String| !bounds::is_scope(scope) || scope.contains(['"', '\\']);
         if let Some(odd) = scopes.iter().find(is_odd) {
             let shown: String = odd.chars().filter(|c| !c.is_control()).take(40).collect();

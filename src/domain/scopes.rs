@@ -1,7 +1,13 @@
-//! The OAuth scopes that a person left out, told from those that platforms only name differently.
+//! OAuth scopes: reads several in a text, and finds those that a person left out, told from those that platforms only
+//! name differently.
 
 /// Scopes that servers leave out of their answers, or that nobody can decline.
 const NEVER_MISSED: [&str; 5] = ["offline", "offline.access", "offline_access", "openid", "public_profile"];
+
+/// The scopes in a text, between commas or white space: neither is part of a scope here.
+pub fn split(text: &str) -> impl Iterator<Item = &str> {
+    text.split(|c: char| c == ',' || c.is_whitespace()).filter(|scope| !scope.is_empty())
+}
 
 /// The requested scopes that were not granted, in the order in which they were asked for. Empty when no granted scope
 /// is known: then nothing is known of the others either.

@@ -5,6 +5,7 @@ use serde::Serialize;
 use utoipa::{IntoParams, ToSchema};
 
 use crate::broker::begin::{BeginConnect, Begun};
+use crate::domain::scopes::split;
 use crate::http::Current;
 use crate::http::access::Authenticated;
 use crate::http::error::{ApiError, ErrorBody};
@@ -88,15 +89,6 @@ impl FromQuery for ConnectionScopes {
     }
 }
 
-impl ConnectionScopes {
-    fn names(scopes: Option<String>) -> Option<Vec<String>> {
-        let is_separator = |c: char| c == ',' || c.is_whitespace();
-        let names =
-            |text: String| text.split(is_separator).filter(|name| !name.is_empty()).map(str::to_owned).collect();
-        scopes.map(names)
-    }
-}
-
 impl FromQuery for Connection {
     fn from_query(query: &Query) -> Result<Self, ApiError> {
         Ok(Self {
@@ -156,7 +148,7 @@ pub(crate) async fn begin(
 ) -> Result<Json<AuthorizeUrl>, ApiError> {
     let Connection { redirect_uri, cancel_redirect_uri, headless, profile_id, app_id, reconnect } = wanted;
     let ConnectionScopes { scopes, server, binding_hash, completion } = scopes;
-    let scopes = ConnectionScopes::names(scopes);
+    let scopes = scopes.map(|text| split(&text).map(str::to_owned).collect());
     let wanted = BeginConnect {
         platform,
         redirect_uri,
