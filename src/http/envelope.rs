@@ -21,7 +21,7 @@ use tracing::{Instrument as _, field};
 
 use super::context::{Context, RequestId};
 use super::dispatch::Resources;
-use super::error::{ApiError, Code, ErrorBody};
+use super::error::{ApiError, Code, ErrorBody, retry_after};
 use super::meters::{self, Meters};
 use super::request::{peer, trace, unread};
 use super::routes::{CALLBACK, Surface};
@@ -201,8 +201,7 @@ fn log_error(error: &ApiError) -> Option<Refusal> {
 fn render(error: &ApiError, surface: Surface, state: &State, req: &HttpRequest, id: &RequestId) -> HttpResponse {
     let mut answer = HttpResponse::build(error.code.status());
     if let Some(after) = error.retry_after {
-        // Rounded up: a caller that returns a fraction of a second early would be refused again.
-        answer.insert_header((header::RETRY_AFTER, after.as_millis().div_ceil(1000).to_string()));
+        answer.insert_header((header::RETRY_AFTER, retry_after(after)));
     }
     if let Some(allow) = &error.allow {
         answer.insert_header((header::ALLOW, allow.as_str()));

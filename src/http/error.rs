@@ -178,6 +178,12 @@ impl Trouble {
     }
 }
 
+/// The value of `Retry-After`, in seconds. Rounded up: a caller that returns a fraction of a second early would be refused
+/// again.
+pub(crate) fn retry_after(after: Duration) -> String {
+    after.as_millis().div_ceil(1000).to_string()
+}
+
 /// The body of every error.
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]

@@ -24,7 +24,7 @@ use crate::domain::integration::{IntegrationDetail, TokenState};
 use crate::domain::secret::SecretString;
 use crate::domain::selection::Findings;
 use crate::http::access::limited;
-use crate::http::error::{ApiError, Code};
+use crate::http::error::{ApiError, Code, retry_after};
 use crate::http::request::{FromQuery, PASSWORD_FORM_MAX, Parameters, Query, Segment, Unread, cookies, fields, peer};
 use crate::http::{Current, State};
 
@@ -392,7 +392,7 @@ fn page(
     };
     let mut builder = HttpResponse::build(status);
     if let Some(after) = mistyped.and_then(|mistyped| mistyped.retry_after) {
-        builder.insert_header((header::RETRY_AFTER, after.as_millis().div_ceil(1000).to_string()));
+        builder.insert_header((header::RETRY_AFTER, retry_after(after)));
     }
     let leads_to = open.offers.iter().filter_map(|offer| offer.leads_to.as_deref());
     frame.answer_with_form(builder, &page, forms(leads_to, open.redirect_uri.is_some()))
