@@ -14,8 +14,8 @@ use super::settings::{ConfigFile, mistakes, warnings};
 use super::{output, process};
 use crate::config::{Config, Environment};
 use crate::domain::time::{Clock, SystemClock};
+use crate::platforms::About;
 use crate::platforms::registry::Listing;
-use crate::platforms::{About, Availability};
 
 /// Check the configuration and all that `serve` would see: keyring, database, folders, addresses, permissions
 ///
@@ -73,8 +73,7 @@ fn to_probe<'a>(config: &'a Config, names: &[String]) -> Result<Vec<&'a str>, Fa
     if names.is_empty() {
         // Bluesky is ready without credentials, and so are servers that people name: nothing there could refuse them.
         let has_credentials = |name| config.platforms.find(name).is_some_and(|one| one.credentials.is_some());
-        let listings = config.platforms.listings().into_iter();
-        let ready = listings.filter(|one| one.enabled && one.availability == Availability::Prod);
+        let ready = config.platforms.listings().into_iter().filter(Listing::is_ready);
         return Ok(ready.map(|one| one.name).filter(|name| has_credentials(name)).collect());
     }
     let found = |name: &String| {

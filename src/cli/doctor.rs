@@ -20,7 +20,7 @@ use super::settings::{ConfigFile, holder, mistakes, warnings};
 use super::{output, process};
 use crate::config::{Config, Environment};
 use crate::domain::time::{Clock, SystemClock};
-use crate::platforms::Availability;
+use crate::platforms::registry::Listing;
 use surroundings::Surroundings;
 
 /// Look at the database, the keys, the disk and the files; changes nothing, and works beside a running broker
@@ -75,7 +75,7 @@ fn examine(config: &Config, config_file: Option<&Path>, clock: &dyn Clock) -> Ve
 fn callbacks(config: &Config) -> Vec<Finding> {
     let listings = config.platforms.listings().into_iter();
     listings
-        .filter(|one| one.enabled && one.availability == Availability::Prod)
+        .filter(Listing::is_ready)
         .filter_map(|one| {
             let url = to_register(config, &one).ok()?;
             Some(Finding::ok("callback_url", one.name, format!("{url} must be registered there")))

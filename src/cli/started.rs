@@ -46,7 +46,7 @@ fn on_and_off(listings: &[Listing<'_>]) -> (String, String) {
 /// True when accounts can be connected at a platform that the operator set up. Bluesky needs no setup, so it counts
 /// only where accounts are connected.
 fn is_any_set_up(listings: &[Listing<'_>], accounts: Option<u64>) -> bool {
-    let mut on = listings.iter().filter(|one| one.enabled && one.availability == Availability::Prod);
+    let mut on = listings.iter().filter(|one| one.is_ready());
     on.any(|one| one.has_callback || accounts.is_some_and(|count| count > 0))
 }
 

@@ -123,6 +123,14 @@ pub struct Listing<'a> {
     pub has_callback: bool,
 }
 
+impl Listing<'_> {
+    /// True when accounts can be connected there.
+    #[must_use]
+    pub fn is_ready(&self) -> bool {
+        self.enabled && self.availability == Availability::Prod
+    }
+}
+
 impl Registry {
     /// The built-in platforms under the operator's settings, and the operator's own. A name in `settings` that is not
     /// built in is ignored: configuration has already refused it.
