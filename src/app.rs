@@ -130,34 +130,37 @@ fn check_schema(database: &Path, inspection: &Inspection) -> Result<(), Error> {
     if found == expected { Ok(()) } else { Err(Error::OtherSchema { path: database.to_owned(), found, expected }) }
 }
 
-/// Opens the data keys with the keyring that was read from `path`. Reads the file once more where it does not fit: a
-/// command may have changed it, and then the database, since it was read.
+/// Opens the data keys of an inspected database with the keyring that was read. Reads the file once more where it does
+/// not fit: a command may have changed it, and then the database, since it was read.
 ///
 /// # Errors
 ///
 /// The keyring does not open them, or cannot be read again.
-pub fn unlock(
-    path: &Path,
+pub fn unlock(config: &Config, keyring: &KeyringFile, inspection: &Inspection, ports: &Ports) -> Result<Vault, Error> {
+    unlock_keys(config, keyring, (inspection.db_id, &inspection.wrapped_keys), ports)
+}
+
+fn unlock_keys(
+    config: &Config,
     keyring: &KeyringFile,
-    db: Uuid,
-    wrapped: &[WrappedKey],
-    entropy: &Arc<dyn Entropy>,
+    (db_id, keys): (Uuid, &[WrappedKey]),
+    ports: &Ports,
 ) -> Result<Vault, Error> {
-    let unlock = |keyring: &KeyringFile| Vault::unlock(keyring, db, wrapped, entropy.clone());
+    let unlock = |keyring: &KeyringFile| Vault::unlock(keyring, db_id, keys, ports.entropy.clone());
     match unlock(keyring) {
-        Err(vault::Error::WrongKeyring { .. }) => Ok(unlock(&KeyringFile::load(path)?)?),
+        Err(vault::Error::WrongKeyring { .. }) => Ok(unlock(&KeyringFile::load(&config.keyring)?)?),
         unlocked => Ok(unlocked?),
     }
 }
 
-/// Opens the data keys of a database that was just inspected.
-fn unlock_inspected(keyring: &KeyringFile, inspection: &Inspection, ports: &Ports) -> Result<Vault, vault::Error> {
+/// The same with this keyring and no other.
+fn unlock_with(keyring: &KeyringFile, inspection: &Inspection, ports: &Ports) -> Result<Vault, vault::Error> {
     Vault::unlock(keyring, inspection.db_id, &inspection.wrapped_keys, ports.entropy.clone())
 }
 
 /// True when there is a keyring file that opens the database.
 fn opens(path: &Path, inspection: &Inspection, ports: &Ports) -> bool {
-    KeyringFile::load(path).is_ok_and(|file| unlock_inspected(&file, inspection, ports).is_ok())
+    KeyringFile::load(path).is_ok_and(|file| unlock_with(&file, inspection, ports).is_ok())
 }
 
 /// A runtime of this thread, for a command.
@@ -187,8 +190,7 @@ impl Prepared {
         check_exists(&config.database)?;
         let lock = DatabaseLock::take(&config.database)?;
         let inspection = store::inspect_briefly(&config.database)?;
-        let Inspection { db_id, wrapped_keys, .. } = &inspection;
-        let vault = unlock(&config.keyring, &keyring, *db_id, wrapped_keys, &ports.entropy)?;
+        let vault = unlock(&config, &keyring, &inspection, &ports)?;
         Ok(Self { config, ports, lock, vault, is_checked: inspection.is_checked })
     }
 
@@ -270,7 +272,7 @@ impl App {
             |db: &store::Connection| Ok::<_, store::Error>((store::meta::get_db_id(db)?, store::keyring::list(db)?));
         // Not a short read: another process may have changed the keys a moment ago.
         let (db_id, wrapped_keys) = self.store.read_long(read).await?;
-        let vault = unlock(&config.keyring, &keyring, db_id, &wrapped_keys, &self.ports.entropy)?;
+        let vault = unlock_keys(config, &keyring, (db_id, &wrapped_keys), &self.ports)?;
         let broker = self.broker.reloaded(follow(config, reach(config, &self.ports)?, vault));
         broker.refresher().apply_set_lifetimes();
         broker.restore_discovered().await;
@@ -298,8 +300,7 @@ impl Desk {
         let shared = DatabaseUse::share(&config.database)?;
         let inspection = store::inspect_briefly(&config.database)?;
         check_schema(&config.database, &inspection)?;
-        let Inspection { db_id, wrapped_keys, .. } = &inspection;
-        let vault = unlock(&config.keyring, &keyring, *db_id, wrapped_keys, &ports.entropy)?;
+        let vault = unlock(config, &keyring, &inspection, ports)?;
         let work = runtime_here()?;
         let (store, upstream) = open(config, ports)?;
         let broker = assemble(ports, store, follow(config, upstream, vault), work.handle().clone());
@@ -428,7 +429,7 @@ mod tests {
         drop(desk);
         let inspection = store::inspect(&config.database).unwrap();
         assert!(Vault::unlock(&old, inspection.db_id, &inspection.wrapped_keys, ports.entropy.clone()).is_err());
-        let unlock = || unlock(&config.keyring, &old, inspection.db_id, &inspection.wrapped_keys, &ports.entropy);
+        let unlock = || unlock(&config, &old, &inspection, &ports);
         unlock().unwrap();
         let other = KeyringFile::generate(&*ports.entropy);
         std::fs::remove_file(&config.keyring).unwrap();

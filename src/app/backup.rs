@@ -4,13 +4,13 @@
 
 use std::path::{Path, PathBuf};
 
-use super::{Desk, Error, Ports, check_exists, unlock_inspected};
+use super::{Desk, Error, Ports, check_exists, unlock, unlock_with};
 use crate::broker::backups::{SealedCheck, open_all};
 use crate::config::Config;
 use crate::domain::audit::By;
 use crate::failpoint;
 use crate::store::backup::{self, Candidate, Copy, RestoreError, Restored, check_source, copy, copy_in};
-use crate::store::{DatabaseLock, DatabaseUse, Inspection};
+use crate::store::{DatabaseLock, DatabaseUse};
 use crate::vault::keyring::{KeyringError, KeyringFile};
 use crate::vault::{self, RecoveryKey};
 
@@ -66,8 +66,7 @@ pub fn back_up(config: &Config, ports: &Ports, at: PathBuf) -> Result<(Copy, Sea
     check_source(&config.database).map_err(Error::from)?;
     let copy = copy(&config.database, at, ports.clock.now(), &|| false)?;
     let inspection = copy.check(&config.database)?;
-    let Inspection { db_id, wrapped_keys, .. } = &inspection;
-    let vault = super::unlock(&config.keyring, &keyring, *db_id, wrapped_keys, &ports.entropy)?;
+    let vault = unlock(config, &keyring, &inspection, ports)?;
     let check = open_all(copy.path(), &vault).map_err(Error::from)?;
     Ok((copy, check))
 }
@@ -136,7 +135,7 @@ fn check(
     keyring: &KeyringFile,
     candidate: &Candidate,
 ) -> Result<SealedCheck, BackupError> {
-    let vault = unlock_inspected(keyring, candidate.inspection(), ports).map_err(|error| match error {
+    let vault = unlock_with(keyring, candidate.inspection(), ports).map_err(|error| match error {
         vault::Error::WrongKeyring { expected, found } => {
             BackupError::WrongKeyring { file: file.to_owned(), keyring: config.keyring.clone(), expected, found }
         }

@@ -4,21 +4,19 @@
 use std::io::ErrorKind;
 use std::net::SocketAddr;
 use std::path::Path;
-use std::sync::Arc;
 
 use rustix::fs::{Access, access};
 
-use crate::app;
+use crate::app::{self, Ports};
 use crate::cli::failure::{Exit, Failure};
 use crate::cli::files::{existing, folder_of, permissions};
 use crate::cli::finding::Finding;
 use crate::cli::listening::{is_broker, refusal};
 use crate::cli::settings::{ConfigFile, database_finding, holder, keyring_finding};
 use crate::config::{Config, Environment};
-use crate::domain::entropy::{Entropy, SystemEntropy};
 use crate::server;
 use crate::store::survey::Survey;
-use crate::store::{Holder, Inspection, inspect_briefly, schema_version};
+use crate::store::{Holder, inspect_briefly, schema_version};
 use crate::vault::KeyringFile;
 
 pub(super) fn examine(config: &Config, source: &ConfigFile, environment: &Environment) -> Vec<Finding> {
@@ -69,9 +67,7 @@ fn keyring_and_database(config: &Config) -> Vec<Finding> {
     });
     findings.extend(other_clients(config));
     let Some(keyring) = keyring else { return findings };
-    let Inspection { db_id, wrapped_keys, .. } = inspection;
-    let entropy: Arc<dyn Entropy> = Arc::new(SystemEntropy);
-    findings.push(match app::unlock(&config.keyring, &keyring, db_id, &wrapped_keys, &entropy) {
+    findings.push(match app::unlock(config, &keyring, &inspection, &Ports::system()) {
         Ok(_) => Finding::ok("keyring", config.keyring.display(), "it opens this database"),
         Err(error) => Finding::failure("keyring", config.keyring.display(), Failure::from(error)),
     });

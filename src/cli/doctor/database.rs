@@ -2,12 +2,11 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::sync::Arc;
 
 use uuid::Uuid;
 
 use super::Progress;
-use crate::app;
+use crate::app::{self, Ports};
 use crate::broker::backups::open_one;
 use crate::broker::connection_rows::count_forged;
 use crate::broker::key_rows::list_forged;
@@ -15,7 +14,6 @@ use crate::cli::failure::{Exit, Failure};
 use crate::cli::finding::Finding;
 use crate::cli::settings::{database_finding, keyring_finding};
 use crate::config::Config;
-use crate::domain::entropy::{Entropy, SystemEntropy};
 use crate::domain::time::Timestamp;
 use crate::store::survey::Survey;
 use crate::store::{self, Inspection, schema_version};
@@ -68,9 +66,7 @@ fn survey_all(config: &Config, survey: &Survey, progress: &Progress, found: &mut
     found.findings.push(schema(config, &inspection));
     found.findings.extend(damage(config, survey, progress));
     if let Some(keyring) = &found.keyring {
-        let Inspection { db_id, wrapped_keys, .. } = &inspection;
-        let entropy: Arc<dyn Entropy> = Arc::new(SystemEntropy);
-        match app::unlock(&config.keyring, keyring, *db_id, wrapped_keys, &entropy) {
+        match app::unlock(config, keyring, &inspection, &Ports::system()) {
             Ok(vault) => {
                 let message = format!("it opens all data keys of the database, {}", inspection.wrapped_keys.len());
                 found.findings.push(Finding::ok("keyring", config.keyring.display(), message));
