@@ -11,16 +11,14 @@ use std::time::Duration;
 use futures_util::StreamExt as _;
 use futures_util::future::{BoxFuture, FutureExt as _};
 use futures_util::stream::FuturesUnordered;
-use http::Method;
-use serde_json::Value;
 use url::Url;
 
 use super::did::Did;
 use super::document::Document;
 use super::error::{Error, Trouble, Unresolved};
 use super::handle::{Handle, Identifier};
-use super::{Engine, json, measured};
-use crate::outbound::{self, Authorization, Body, Request};
+use super::{Engine, measured};
+use crate::outbound::{self, Request};
 use crate::platforms::Bluesky;
 
 /// Time that DNS has before another place's answer counts.
@@ -151,22 +149,24 @@ impl Engine {
         let url = format!("{}/xrpc/com.atproto.identity.resolveHandle", directory.resolver_url);
         let mut url = Url::parse(&url).ok()?;
         url.query_pairs_mut().append_pair("handle", handle.as_str());
-        let answer =
-            measured("handle", self.outbound.send(get(url))).await.ok().filter(outbound::Answer::is_success)?;
-        Did::parse(json(&answer).get("did")?.as_str()?)
+        let answer = measured("handle", self.outbound.send(Request::get(url)))
+            .await
+            .ok()
+            .filter(outbound::Answer::is_success)?;
+        Did::parse(answer.json().get("did")?.as_str()?)
     }
 
     async fn document(&self, directory: &Bluesky, did: &Did) -> Result<Document, Error> {
         let unreachable = |error| Error::IdentityUnresolved(Unresolved::DirectoryUnreachable(Trouble::NoAnswer(error)));
         let answer = if let Some(url) = did.web_document() {
-            measured("document", self.guard.send(get(url))).await.map_err(|error| match error {
+            measured("document", self.guard.send(Request::get(url))).await.map_err(|error| match error {
                 outbound::Error::Refused(refused) => Error::UnsafeHost(refused),
                 error => unreachable(error),
             })?
         } else {
             let url = Url::parse(&format!("{}/{did}", directory.plc_url))
                 .map_err(|_| Error::IdentityUnresolved(Unresolved::DidUnknown))?;
-            measured("document", self.outbound.send(get(url))).await.map_err(unreachable)?
+            measured("document", self.outbound.send(Request::get(url))).await.map_err(unreachable)?
         };
         let unresolved = match answer.status {
             200 => None,
@@ -176,9 +176,8 @@ impl Engine {
         if let Some(unresolved) = unresolved {
             return Err(Error::IdentityUnresolved(unresolved));
         }
-        let json: Value = json(&answer);
-        let document =
-            Document::read(did, &json, self.guard.allows_private_networks()).map_err(Error::IdentityUnresolved)?;
+        let document = Document::read(did, &answer.json(), self.guard.allows_private_networks())
+            .map_err(Error::IdentityUnresolved)?;
         self.guard.check(&document.service_url).map_err(Error::UnsafeHost)?;
         Ok(document)
     }
@@ -220,10 +219,6 @@ impl Search {
         let why_not = why_not.and_then(|did| self.checked.remove(&did).flatten());
         Some(why_not.unwrap_or(Err(Error::IdentityUnresolved(Unresolved::HandleUnknown))))
     }
-}
-
-pub(super) fn get(url: Url) -> Request {
-    Request { method: Method::GET, url, authorization: Authorization::None, headers: Vec::new(), body: Body::Empty }
 }
 
 #[cfg(test)]

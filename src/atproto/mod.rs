@@ -19,8 +19,6 @@ mod token;
 
 use std::sync::Arc;
 
-use serde_json::Value;
-
 pub use did::Did;
 pub use error::{AccountState, Error, Trouble, Unresolved};
 pub use handle::{Handle, Identifier, InvalidIdentifier};
@@ -71,9 +69,4 @@ async fn measured(
     call: impl Future<Output = Result<Answer, outbound::Error>>,
 ) -> Result<Answer, outbound::Error> {
     outbound::measured(bluesky::NAME, step, call).await
-}
-
-/// The body as JSON; null when it is none.
-fn json(answer: &Answer) -> Value {
-    outbound::read_json(&answer.body).unwrap_or(Value::Null)
 }

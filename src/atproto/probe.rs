@@ -2,9 +2,8 @@
 
 use url::Url;
 
-use super::locate::get;
 use super::{Engine, measured};
-use crate::outbound;
+use crate::outbound::{self, Request};
 use crate::platforms::Bluesky;
 
 /// A handle and the identity of an account that the network will have for as long as it exists. A server that does not
@@ -33,7 +32,7 @@ impl Engine {
             ("plc_url", &directory.plc_url, document, "document"),
         ] {
             let Ok(parsed) = Url::parse(&url) else { continue };
-            let answer = measured(step, self.outbound.send(get(parsed))).await.map(|answer| answer.status);
+            let answer = measured(step, self.outbound.send(Request::get(parsed))).await.map(|answer| answer.status);
             servers.push(Reachable { key, url: base.clone(), answer });
         }
         servers

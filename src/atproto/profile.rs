@@ -6,9 +6,9 @@ use secrecy::SecretString;
 use serde_json::Value;
 use url::Url;
 
-use super::locate::{Located, get};
+use super::locate::Located;
 use super::session::method;
-use super::{Engine, json, measured};
+use super::{Engine, measured};
 use crate::domain::account::Account;
 use crate::outbound::{Answer, Authorization, Error, Request};
 use crate::platforms::{Bluesky, bluesky};
@@ -33,14 +33,14 @@ impl Engine {
     async fn profile_from_server(&self, located: &Located, access_token: &SecretString) -> Option<Value> {
         let mut url = method(&located.service_url, GET_PROFILE)?;
         url.query_pairs_mut().append_pair("actor", located.did.as_str());
-        let request = Request { authorization: Authorization::Bearer(access_token.clone()), ..get(url) };
+        let request = Request { authorization: Authorization::Bearer(access_token.clone()), ..Request::get(url) };
         answered(self.guard.send(request)).await.filter(|profile| is_of(profile, located))
     }
 
     async fn profile_from_view(&self, directory: &Bluesky, located: &Located) -> Option<Value> {
         let mut url = Url::parse(&format!("{}/xrpc/{GET_PROFILE}", directory.resolver_url)).ok()?;
         url.query_pairs_mut().append_pair("actor", located.did.as_str());
-        answered(self.outbound.send(get(url))).await.filter(|profile| is_of(profile, located))
+        answered(self.outbound.send(Request::get(url))).await.filter(|profile| is_of(profile, located))
     }
 
     async fn profile_from_record(&self, located: &Located) -> Option<Value> {
@@ -49,7 +49,7 @@ impl Engine {
             .append_pair("repo", located.did.as_str())
             .append_pair("collection", "app.bsky.actor.profile")
             .append_pair("rkey", "self");
-        let record = answered(self.guard.send(get(url))).await?;
+        let record = answered(self.guard.send(Request::get(url))).await?;
         let mut profile = record.get("value").filter(|value| value.is_object())?.clone();
         // The record has the picture's content id, and the server has its bytes.
         let picture = profile.pointer("/avatar/ref/$link").and_then(Value::as_str).and_then(|cid| {
@@ -82,7 +82,7 @@ const GET_PROFILE: &str = "app.bsky.actor.getProfile";
 /// The JSON of a success; `None` for any other answer, or none in time.
 async fn answered(call: impl Future<Output = Result<Answer, Error>>) -> Option<Value> {
     let answer = tokio::time::timeout(WITHIN, measured("identity", call)).await.ok()?.ok()?;
-    answer.is_success().then(|| json(&answer))
+    answer.is_success().then(|| answer.json())
 }
 
 fn is_of(profile: &Value, located: &Located) -> bool {

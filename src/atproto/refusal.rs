@@ -6,7 +6,6 @@ use std::time::Duration;
 use serde_json::Value;
 
 use super::error::{AccountState, Error, Trouble, Unresolved};
-use super::json;
 use crate::domain::failure::Failure;
 use crate::domain::platform_error::{PlatformError, Step, code_of};
 use crate::outbound::{Answer, is_markup};
@@ -17,7 +16,7 @@ const THROTTLED_FOR: Duration = Duration::from_mins(5);
 
 /// The error of a session that was not begun.
 pub(super) fn of_new_session(answer: &Answer) -> Error {
-    let json = json(answer);
+    let json = answer.json();
     let name = json.get("error").and_then(Value::as_str);
     match (answer.status, name) {
         (429, _) => Error::Throttled { retry_after: answer.retry_after.unwrap_or(THROTTLED_FOR) },
@@ -41,7 +40,7 @@ pub(super) fn of_new_session(answer: &Answer) -> Error {
 /// have expired, were revoked or are unknown, `InvalidToken` of anything else, and `AccountNotFound`, or
 /// `InvalidRequest` with a sentence, of an account that was deleted. `AuthMissing` says that no token arrived.
 pub(super) fn of_session(step: Step, answer: &Answer) -> PlatformError {
-    let json = json(answer);
+    let json = answer.json();
     let text = |name: &str| json.get(name).and_then(Value::as_str).unwrap_or_default();
     let (name, message) = (text("error"), text("message"));
     let failure = match (answer.status, name) {

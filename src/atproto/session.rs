@@ -5,7 +5,6 @@
 
 use std::time::Duration;
 
-use http::Method;
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::Value;
 use url::{Host, Url};
@@ -95,13 +94,8 @@ impl Engine {
         let sent_at = self.clock.now();
         let url = method(&located.service_url, "com.atproto.server.createSession")
             .ok_or(Error::PdsUnreachable(Trouble::Unreadable))?;
-        let request = Request {
-            method: Method::POST,
-            url,
-            authorization: Authorization::None,
-            headers: Vec::new(),
-            body: Body::Json(credentials(located.did.as_str(), password)),
-        };
+        let body = Body::Json(credentials(located.did.as_str(), password));
+        let request = Request::post(url, Authorization::None, body);
         let answer = measured("session", self.guard.send_once(request)).await.map_err(no_answer)?;
         if !answer.is_success() {
             return Err(refusal::of_new_session(&answer));
@@ -183,8 +177,7 @@ impl Engine {
         refresh_token: &SecretString,
     ) -> Result<Zeroizing<Vec<u8>>, PlatformError> {
         let url = method(service_url, name).ok_or_else(|| failed(step, Failure::PlatformAnswerUnreadable))?;
-        let authorization = Authorization::Bearer(refresh_token.clone());
-        let request = Request { method: Method::POST, url, authorization, headers: Vec::new(), body: Body::Empty };
+        let request = Request::post(url, Authorization::Bearer(refresh_token.clone()), Body::Empty);
         let answer = measured(step.into_str(), self.guard.send_once(request)).await;
         let answer = answer.map_err(|error| error.at(bluesky::NAME, step))?;
         if answer.is_success() { Ok(answer.body) } else { Err(refusal::of_session(step, &answer)) }

@@ -10,7 +10,7 @@ use super::failure::{Exit, Failure};
 use super::settings::ConfigFile;
 use crate::config::{self, Environment, parse_public_url};
 use crate::domain::proxy::Proxies;
-use crate::outbound::{self, Answer, Authorization, Body, Outbound, Request};
+use crate::outbound::{self, Answer, Outbound, Request};
 
 /// A broker that does not answer in this time is not ready.
 const TIMEOUT: Duration = Duration::from_secs(5);
@@ -68,14 +68,7 @@ fn get(base: &Url, path: &str) -> Result<Result<Answer, outbound::Error>, Failur
         proxies: Proxies::default(),
     };
     let outbound = Outbound::new(&settings).map_err(|error| Failure::caused(Exit::Software, &error))?;
-    let request = Request {
-        method: ::http::Method::GET,
-        url,
-        authorization: Authorization::None,
-        headers: Vec::new(),
-        body: Body::Empty,
-    };
-    Ok(runtime.block_on(outbound.send(request)))
+    Ok(runtime.block_on(outbound.send(Request::get(url))))
 }
 
 /// The sentence of an error of the broker. `None` when something else answered.

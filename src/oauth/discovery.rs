@@ -7,11 +7,10 @@ use std::fmt;
 
 use url::Url;
 
-use super::exchange::get;
-use super::{Engine, json};
+use super::Engine;
 use crate::domain::error_chain::chain;
 use crate::domain::platform_error::Step;
-use crate::outbound::measured;
+use crate::outbound::{Request, measured};
 use crate::platforms::{Metadata, MetadataError};
 
 /// No place has a document that can be used.
@@ -47,8 +46,9 @@ impl Engine {
         let mut is_absent = true;
         for url in places(issuer) {
             let shown = url.to_string();
-            let why = match measured(platform, Step::Discovery.into_str(), self.outbound.send(get(url))).await {
-                Ok(answer) if answer.is_success() => match Metadata::read(issuer, &json(&answer)) {
+            let why = match measured(platform, Step::Discovery.into_str(), self.outbound.send(Request::get(url))).await
+            {
+                Ok(answer) if answer.is_success() => match Metadata::read(issuer, &answer.json()) {
                     Ok(metadata) => return Ok(metadata),
                     Err(refused) => {
                         // Some servers answer every path with a page.

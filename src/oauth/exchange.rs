@@ -3,7 +3,6 @@
 
 use std::collections::BTreeMap;
 
-use http::Method;
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::Value;
 use url::Url;
@@ -12,7 +11,7 @@ use zeroize::Zeroizing;
 use super::error_answer::ErrorAnswer;
 use super::identity::endpoint;
 use super::tokens::{self, NotTokens};
-use super::{ATTEMPTS, OauthClient, json};
+use super::{ATTEMPTS, OauthClient};
 use crate::domain::error_chain::chain;
 use crate::domain::failure::Failure;
 use crate::domain::grant::IssuedTokens;
@@ -124,13 +123,13 @@ impl OauthClient<'_> {
     async fn debug_scopes(&self, path: &str, token: &SecretString) -> Vec<String> {
         let request = |mut url: Url| {
             url.query_pairs_mut().append_pair("input_token", expose(token)).append_pair("access_token", expose(token));
-            get(url)
+            Request::get(url)
         };
         self.scopes(path, request, |answer| answer.pointer("/data/scopes").and_then(tokens::scopes)).await
     }
 
     async fn granted_permissions(&self, path: &str, token: &SecretString) -> Vec<String> {
-        let request = |url| Request { authorization: Authorization::Bearer(token.clone()), ..get(url) };
+        let request = |url| Request { authorization: Authorization::Bearer(token.clone()), ..Request::get(url) };
         self.scopes(path, request, tokens::granted_permissions).await
     }
 
@@ -148,7 +147,7 @@ impl OauthClient<'_> {
                 step,
                 || request(url.clone()),
                 |answer| {
-                    let scopes = read(&json(&answer));
+                    let scopes = read(&answer.json());
                     scopes.filter(|_| answer.is_success()).ok_or_else(|| refusal(platform, step, &answer))
                 },
             )
@@ -205,17 +204,12 @@ impl OauthClient<'_> {
         };
         fields.extend(further.iter().map(|(name, value)| (name.as_ref(), plain(value))));
         let fields = fields.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
-        Ok(Request {
-            method: Method::POST,
-            url: endpoint(platform, step, &platform.token_url)?,
-            authorization,
-            headers: Vec::new(),
-            body: match platform.body {
-                TokenBody::Form => Body::Form(fields),
-                TokenBody::Json => Body::Json(json_object(&fields)),
-                TokenBody::Multipart => Body::Multipart(fields),
-            },
-        })
+        let body = match platform.body {
+            TokenBody::Form => Body::Form(fields),
+            TokenBody::Json => Body::Json(json_object(&fields)),
+            TokenBody::Multipart => Body::Multipart(fields),
+        };
+        Ok(Request::post(endpoint(platform, step, &platform.token_url)?, authorization, body))
     }
 }
 
@@ -248,7 +242,7 @@ pub(super) fn long_lived_request(
             .append_pair("client_secret", expose(&credentials.client_secret))
             .append_pair(long_lived.token_name, expose(short));
     }
-    get(url)
+    Request::get(url)
 }
 
 /// Reads the tokens from the body of a success.
@@ -285,10 +279,6 @@ fn refusal_of(platform: &Platform, step: Step, status: u16, error: ErrorAnswer) 
 pub(super) fn api_url(platform: &Platform, step: Step, path: &str) -> Result<Url, PlatformError> {
     let path = path.replace("{version}", &platform.api_version);
     endpoint(platform, step, &format!("{}{path}", platform.api_url))
-}
-
-pub(super) fn get(url: Url) -> Request {
-    Request { method: Method::GET, url, authorization: Authorization::None, headers: Vec::new(), body: Body::Empty }
 }
 
 #[expect(

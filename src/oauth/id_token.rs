@@ -15,14 +15,13 @@ use jsonwebtoken::{Algorithm, DecodingKey};
 use secrecy::ExposeSecret;
 use serde_json::Value;
 
-use super::exchange::get;
 use super::identity::endpoint;
-use super::{OauthClient, json, jwt};
+use super::{OauthClient, jwt};
 use crate::domain::failure::Failure;
 use crate::domain::grant::IssuedTokens;
 use crate::domain::platform_error::{PlatformError, Step, harmless};
 use crate::domain::time::Timestamp;
-use crate::outbound::read_json;
+use crate::outbound::{Request, read_json};
 use crate::platforms::{IdTokens, is_issuer};
 
 /// Tolerated difference between two clocks.
@@ -163,9 +162,9 @@ impl OauthClient<'_> {
         let parsed = endpoint(&self.platform, step, url)?;
         let keys = self.ask(
             step,
-            || get(parsed.clone()),
+            || Request::get(parsed.clone()),
             |answer| {
-                let keys = read_keys(&json(&answer)).filter(|_| answer.is_success());
+                let keys = read_keys(&answer.json()).filter(|_| answer.is_success());
                 keys.ok_or_else(|| {
                     let failure = match answer.status {
                         500.. => Failure::PlatformUnavailable,

@@ -6,10 +6,10 @@ use secrecy::{ExposeSecret, SecretString};
 use serde_json::Value;
 use url::Url;
 
+use super::OauthClient;
 use super::error_answer::ErrorAnswer;
 use super::exchange::OK;
 use super::id_token::{self, NotProven, Statement};
-use super::{OauthClient, json};
 use crate::domain::account::{Account, Identity};
 use crate::domain::bounds;
 use crate::domain::error_chain::chain;
@@ -47,7 +47,7 @@ impl OauthClient<'_> {
         if let Some(enrich) = &identity.enrich
             && scopes.iter().any(|scope| scope == enrich.scope)
         {
-            match self.call(&enrich.call, access_token, |answer| Ok(json(&answer))).await {
+            match self.call(&enrich.call, access_token, |answer| Ok(answer.json())).await {
                 Ok(answer) => (enrich.add)(&mut account, &answer),
                 Err(error) => {
                     tracing::warn!(
@@ -68,14 +68,14 @@ impl OauthClient<'_> {
         claims: Option<&Value>,
     ) -> Result<Account, PlatformError> {
         // TikTok and Slack tell of trouble with status 200.
-        let answer = self.call(call, token, |answer| match self.read_account(&json(&answer), answer.status) {
+        let answer = self.call(call, token, |answer| match self.read_account(&answer.json(), answer.status) {
             Err(error) if error.failure.is_transient() => Err(error),
             _ => Ok(answer),
         });
         let answer = answer.await?;
         let json = match std::str::from_utf8(&answer.body) {
             Ok(signed) if id_token::is_signed(signed) => self.verified(signed, Statement::Userinfo).await?,
-            _ => json(&answer),
+            _ => answer.json(),
         };
         // OpenID Connect Core 1.0, section 5.3.2: an answer about somebody else must not be used.
         if let Some(claims) = claims

@@ -27,7 +27,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use secrecy::{ExposeSecret, SecretString};
-use serde_json::Value;
 use url::Url;
 use zeroize::Zeroizing;
 
@@ -255,11 +254,6 @@ impl OauthClient<'_> {
         let own = older_secrets.iter().chain([client_secret]).map(exchange::expose);
         error.without_echo(own).without_echo(sent.into_iter().map(exchange::expose))
     }
-}
-
-/// The body as JSON; null when it is none.
-fn json(answer: &Answer) -> Value {
-    outbound::read_json(&answer.body).unwrap_or(Value::Null)
 }
 
 #[cfg(test)]

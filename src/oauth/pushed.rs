@@ -1,15 +1,14 @@
 //! Pushed authorization requests (RFC 9126): the client sends the parameters to the platform itself, and the browser
 //! carries a reference to them.
 
-use http::Method;
 use secrecy::SecretString;
 use serde_json::Value;
 use url::Url;
 
+use super::OauthClient;
 use super::authorize::{AuthorizeRequest, authorize_url, in_parts};
 use super::exchange::refusal;
 use super::identity::endpoint;
-use super::{OauthClient, json};
 use crate::domain::failure::Failure;
 use crate::domain::platform_error::{PlatformError, Step};
 use crate::outbound::{Body, Request};
@@ -38,14 +37,13 @@ impl OauthClient<'_> {
             let asked = asked.iter().filter(|(name, _)| !is_in(name));
             let asked = asked.map(|(name, value)| (name.clone(), SecretString::from(value.as_str())));
             let fields = credentials.iter().map(|(name, value)| ((*name).to_owned(), value.clone())).chain(asked);
-            let body = Body::Form(fields.collect());
-            Ok(Request { method: Method::POST, url: url.clone(), authorization, headers: Vec::new(), body })
+            Ok(Request::post(url.clone(), authorization, Body::Form(fields.collect())))
         };
         let answer = self.send_as_client(step, pushed).await?.map_err(|error| error.at(&platform.name, step))?;
         if !answer.is_success() {
             return Err(refusal(platform, step, &answer));
         }
-        let json = json(&answer);
+        let json = answer.json();
         let reference = json.get("request_uri").and_then(Value::as_str);
         let reference = reference.filter(|reference| (1..=MAX_REFERENCE).contains(&reference.len()));
         let reference = reference.ok_or_else(|| unusable().answered(answer.status, None))?;

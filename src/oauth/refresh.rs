@@ -10,7 +10,7 @@ use zeroize::Zeroizing;
 
 use super::OauthClient;
 use super::error_answer::ErrorAnswer;
-use super::exchange::{Exchanged, OK, api_url, expose, get, long_lived_request};
+use super::exchange::{Exchanged, OK, api_url, expose, long_lived_request};
 use super::id_token::are_of_two;
 use super::tokens::{self, NotTokens};
 use crate::domain::failure::Failure;
@@ -118,7 +118,7 @@ impl OauthClient<'_> {
                 url.query_pairs_mut()
                     .append_pair("grant_type", grant_type)
                     .append_pair("access_token", expose(&tokens.access_token));
-                Ok(get(url))
+                Ok(Request::get(url))
             }
             (Refresh::Never, _) | (Refresh::RefreshToken { .. }, None) => Err(nothing()),
         }

@@ -4,15 +4,14 @@
 //! Invariant: only an explicit `invalid_client` means that a server has lost an app. Whatever else it answers, the app
 //! that is known is used.
 
-use http::Method;
 use secrecy::SecretString;
 use serde_json::Value;
 use url::Url;
 
+use super::OauthClient;
 use super::error_answer::ErrorAnswer;
 use super::exchange::refusal;
 use super::identity::endpoint;
-use super::{OauthClient, json};
 use crate::domain::bounds;
 use crate::domain::failure::Failure;
 use crate::domain::platform_error::{PlatformError, Step};
@@ -68,7 +67,7 @@ impl OauthClient<'_> {
             return Err(if is_of_other_kind { Unregistered::NotThere(error) } else { Unregistered::Failed(error) });
         }
         let status = answer.status;
-        read(&json(&answer)).ok_or_else(|| Unregistered::NotThere(unusable().answered(status, None)))
+        read(&answer.json()).ok_or_else(|| Unregistered::NotThere(unusable().answered(status, None)))
     }
 
     /// False when the server says explicitly that it does not know the client. Also keeps the app alive at servers that
@@ -82,11 +81,9 @@ impl OauthClient<'_> {
             return true;
         };
         let fields = fields.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
-        let request =
-            Request { method: Method::POST, url, authorization, headers: Vec::new(), body: Body::Form(fields) };
-        match self.send(step, request).await {
+        match self.send(step, Request::post(url, authorization, Body::Form(fields))).await {
             Ok(answer) if matches!(answer.status, 400 | 401) => {
-                ErrorAnswer::read(&json(&answer)).code.as_deref() != Some(UNKNOWN_CLIENT)
+                ErrorAnswer::read(&answer.json()).code.as_deref() != Some(UNKNOWN_CLIENT)
             }
             _ => true,
         }
@@ -101,13 +98,8 @@ fn request(servers: &ServerFromUser, server: &Server, app: &AppToRegister<'_>) -
         ("website", app.website.to_owned()),
     ];
     let fields = fields.into_iter().map(|(name, value)| (name.to_owned(), SecretString::from(value))).collect();
-    Ok(Request {
-        method: Method::POST,
-        url: Url::parse(&format!("{}{}", server.origin(), servers.register_path))?,
-        authorization: Authorization::None,
-        headers: Vec::new(),
-        body: Body::Form(fields),
-    })
+    let url = Url::parse(&format!("{}{}", server.origin(), servers.register_path))?;
+    Ok(Request::post(url, Authorization::None, Body::Form(fields)))
 }
 
 /// The credentials in the answer, within bounds.

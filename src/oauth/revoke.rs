@@ -55,13 +55,8 @@ fn is_confirmed(revocation: &Revocation, json: &Value) -> bool {
 }
 
 fn deletion(url: Url, tokens: &TokenSet) -> Request {
-    Request {
-        method: Method::DELETE,
-        url,
-        authorization: Authorization::Bearer(tokens.access_token.clone()),
-        headers: Vec::new(),
-        body: Body::Empty,
-    }
+    let authorization = Authorization::Bearer(tokens.access_token.clone());
+    Request { method: Method::DELETE, authorization, ..Request::get(url) }
 }
 
 impl OauthClient<'_> {
@@ -85,7 +80,7 @@ impl OauthClient<'_> {
         // RFC 7009 has a form. A server that takes JSON at its token endpoint takes it here (Notion).
         let body =
             if self.platform.body == TokenBody::Json { Body::Json(json_object(&fields)) } else { Body::Form(fields) };
-        Ok(Request { method: Method::POST, url, authorization, headers: Vec::new(), body })
+        Ok(Request::post(url, authorization, body))
     }
 }
 

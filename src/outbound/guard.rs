@@ -29,12 +29,11 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::Method;
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 use url::{Host, Url};
 
 use super::connections::Connections;
-use super::{Answer, Authorization, Body, Dns, Error, Request, Settings, builder, finish, is_public};
+use super::{Answer, Dns, Error, Request, Settings, builder, finish, is_public};
 use crate::domain::proxy::Proxies;
 
 /// Time limit of one whole call.
@@ -169,7 +168,7 @@ impl Guard {
         let hops = async {
             for _ in 0..MAX_REDIRECTS {
                 self.admit(&url).await?;
-                let response = self.connections.ask(&get(url.clone()), "*/*").await?;
+                let response = self.connections.ask(&Request::get(url.clone()), "*/*").await?;
                 let next = response
                     .status()
                     .is_redirection()
@@ -182,15 +181,11 @@ impl Guard {
                 }
             }
             self.admit(&url).await?;
-            finish(self.connections.ask(&get(url), "*/*").await?).await
+            finish(self.connections.ask(&Request::get(url), "*/*").await?).await
         };
         // Each hop has a time limit. This one is for all of them together.
         tokio::time::timeout(self.within, hops).await.unwrap_or(Err(Error::TooSlow))
     }
-}
-
-fn get(url: Url) -> Request {
-    Request { method: Method::GET, url, authorization: Authorization::None, headers: Vec::new(), body: Body::Empty }
 }
 
 /// True when a host name may be on the public internet: it has a dot, and its top-level name is not an internal one.

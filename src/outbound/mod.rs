@@ -21,6 +21,7 @@ use std::time::Duration;
 
 use http::{HeaderMap, HeaderName, Method, header};
 use secrecy::{ExposeSecret, SecretString};
+use serde_json::Value;
 use url::Url;
 use zeroize::Zeroizing;
 
@@ -65,6 +66,20 @@ pub struct Request {
     pub body: Body,
 }
 
+impl Request {
+    /// A request without credentials, further headers and a body.
+    #[must_use]
+    pub const fn get(url: Url) -> Self {
+        Self { method: Method::GET, url, authorization: Authorization::None, headers: Vec::new(), body: Body::Empty }
+    }
+
+    /// A request without further headers.
+    #[must_use]
+    pub const fn post(url: Url, authorization: Authorization, body: Body) -> Self {
+        Self { method: Method::POST, url, authorization, headers: Vec::new(), body }
+    }
+}
+
 /// The `Authorization` header of a call.
 pub enum Authorization {
     Basic { user: String, password: SecretString },
@@ -98,6 +113,12 @@ impl Answer {
     #[must_use]
     pub fn is_success(&self) -> bool {
         (200..300).contains(&self.status)
+    }
+
+    /// The body as JSON; null when it is none.
+    #[must_use]
+    pub fn json(&self) -> Value {
+        read_json(&self.body).unwrap_or(Value::Null)
     }
 }
 
@@ -358,16 +379,12 @@ mod tests {
         .unwrap()
     }
 
-    fn get(url: Url) -> Request {
-        Request { method: Method::GET, url, authorization: Authorization::None, headers: Vec::new(), body: Body::Empty }
-    }
-
     #[tokio::test]
     async fn redirects_are_not_followed() {
         let (url, thread) = server(
             "HTTP/1.1 302 Found\r\nLocation: http://127.0.0.1:1/\r\nRetry-After: 7\r\nContent-Length: 0\r\n\r\n",
         );
-        let answer = outbound().send(get(url)).await.unwrap();
+        let answer = outbound().send(Request::get(url)).await.unwrap();
         assert_eq!((answer.status, answer.retry_after), (302, Some(Duration::from_secs(7))));
         assert!(thread.join().unwrap().contains("accept: application/json"));
     }
@@ -443,7 +460,7 @@ mod tests {
             answer.extend_from_slice(b"\r\n");
         }
         let (url, thread) = server(answer);
-        assert!(matches!(outbound().send(get(url)).await, Err(Error::TooLarge)));
+        assert!(matches!(outbound().send(Request::get(url)).await, Err(Error::TooLarge)));
         thread.join().unwrap();
     }
 
@@ -451,11 +468,13 @@ mod tests {
     async fn no_error_carries_the_url() {
         let (url, thread) = server("HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhalf");
         let url = url.join("/?access_token=marker").unwrap();
-        let broken = outbound().send(get(url)).await.unwrap_err();
+        let broken = outbound().send(Request::get(url)).await.unwrap_err();
         assert!(matches!(broken, Error::Interrupted(_)), "{broken:?}");
         thread.join().unwrap();
-        let nobody =
-            outbound().send(get(Url::parse("http://127.0.0.1:1/?access_token=marker").unwrap())).await.unwrap_err();
+        let nobody = outbound()
+            .send(Request::get(Url::parse("http://127.0.0.1:1/?access_token=marker").unwrap()))
+            .await
+            .unwrap_err();
         assert!(nobody.is_before_sending(), "{nobody:?}");
         for error in [broken, nobody] {
             let mut text = format!("{error:?} {error}");
@@ -471,13 +490,10 @@ mod tests {
     #[tokio::test]
     async fn forms_and_basic_credentials_are_encoded() {
         let (url, thread) = server("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}");
-        let request = Request {
-            method: Method::POST,
-            url,
-            authorization: Authorization::Basic { user: "id".into(), password: SecretString::from("secret") },
-            headers: vec![("x-version".into(), "7".into())],
-            body: Body::Form(vec![("a b".into(), SecretString::from("c&d"))]),
-        };
+        let authorization = Authorization::Basic { user: "id".into(), password: SecretString::from("secret") };
+        let body = Body::Form(vec![("a b".into(), SecretString::from("c&d"))]);
+        let headers = vec![("x-version".into(), "7".into())];
+        let request = Request { headers, ..Request::post(url, authorization, body) };
         let answer = outbound().send(request).await.unwrap();
         assert!(answer.is_success());
         let asked = thread.join().unwrap();

@@ -62,11 +62,10 @@ mod tests {
     use std::net::TcpListener;
     use std::time::Duration;
 
-    use http::Method;
     use url::Url;
 
     use crate::domain::proxy::{Proxies, Proxy};
-    use crate::outbound::{Authorization, Body, Outbound, Request, Roots, Settings};
+    use crate::outbound::{Outbound, Request, Roots, Settings};
 
     async fn words(url: &str) -> String {
         words_through(Proxies::default(), url).await
@@ -80,13 +79,7 @@ mod tests {
             roots: Roots::default(),
             proxies,
         };
-        let request = Request {
-            method: Method::GET,
-            url: Url::parse(url).unwrap(),
-            authorization: Authorization::None,
-            headers: Vec::new(),
-            body: Body::Empty,
-        };
+        let request = Request::get(Url::parse(url).unwrap());
         Outbound::new(&settings).unwrap().send(request).await.unwrap_err().in_words()
     }
 

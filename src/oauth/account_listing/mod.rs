@@ -15,19 +15,18 @@ use std::borrow::Cow;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-use http::Method;
 use serde_json::Value;
 use tokio::time::Instant;
 use url::Url;
 
+use super::OauthClient;
 use super::identity::{endpoint, refusal, unread};
-use super::{OauthClient, json};
 use crate::domain::account::{Account, Identity, RouteReport};
 use crate::domain::error_chain::chain;
 use crate::domain::failure::Failure;
 use crate::domain::platform_error::{PlatformError, Step};
 use crate::domain::secret::SecretString;
-use crate::outbound::{Authorization, Body, Request, wipe};
+use crate::outbound::{Authorization, Request, wipe};
 use crate::platforms::{Accounts, Platform, Unidentified};
 
 /// Time limit of a whole listing: someone waits in front of a browser.
@@ -131,17 +130,15 @@ impl Listing<'_> {
             return Err(self.failed(Failure::ListingTooLong));
         }
         let request = || Request {
-            method: Method::GET,
-            url: url.clone(),
             authorization: Authorization::Bearer(self.token.clone()),
             headers: self.headers.clone(),
-            body: Body::Empty,
+            ..Request::get(url.clone())
         };
         let asked = self.client.ask(step, request, |answer| {
             if !answer.is_success() {
                 return Err(refusal(platform, step, &answer));
             }
-            let answered = Answered(json(&answer));
+            let answered = Answered(answer.json());
             read(&answered.0).map_err(|why| unread(platform, step, &answered.0, answer.status, why))
         });
         let in_time = tokio::time::timeout_at(self.deadline, asked).await;
