@@ -4,6 +4,8 @@
 //! meaning and the platform's code leave this file, the code reduced to harmless characters; a 401 or 403 blames the
 //! OAuth app only where it names the client; a page of markup in the place of a token answer is a failure that passes.
 
+use std::time::Duration;
+
 use serde_json::Value;
 
 use super::probe::Suspect;
@@ -135,8 +137,9 @@ impl ErrorAnswer {
         self.is_markup
     }
 
-    /// The error of an answer with this status and meaning.
-    pub(super) fn error(self, platform: &Platform, step: Step, failure: Failure, status: u16) -> PlatformError {
+    /// The error of an answer with this status at this step.
+    pub(super) fn error(self, platform: &Platform, step: Step, status: u16) -> PlatformError {
+        let failure = self.failure(platform, step, status);
         PlatformError::new(&platform.name, step, failure).answered(status, self.code)
     }
 
@@ -289,6 +292,21 @@ impl ErrorAnswer {
         };
         self.said.codes.iter().any(|code| !is_status(code) && code != "about:blank")
     }
+}
+
+/// The error of an API's answer that is no success.
+pub(super) fn api_refusal(platform: &Platform, step: Step, answer: &Answer) -> PlatformError {
+    ErrorAnswer::of(answer).error(platform, step, answer.status).retry_after(wait(answer))
+}
+
+/// The error of a token endpoint's answer that is no success.
+pub(super) fn token_refusal(platform: &Platform, step: Step, answer: &Answer) -> PlatformError {
+    ErrorAnswer::of_token_endpoint(answer).error(platform, step, answer.status).retry_after(wait(answer))
+}
+
+/// The wait that a throttled client is asked for. Some servers send a time of reset with every answer.
+fn wait(answer: &Answer) -> Option<Duration> {
+    answer.retry_after.filter(|_| answer.is_throttled || answer.status == 429)
 }
 
 /// True for a step at which the client asks the token endpoint, or the one for pushed requests, for a connection.

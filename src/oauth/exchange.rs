@@ -8,7 +8,7 @@ use serde_json::Value;
 use url::Url;
 use zeroize::Zeroizing;
 
-use super::error_answer::ErrorAnswer;
+use super::error_answer::{ErrorAnswer, token_refusal};
 use super::identity::endpoint;
 use super::tokens::{self, NotTokens};
 use super::{ATTEMPTS, OauthClient};
@@ -17,7 +17,7 @@ use crate::domain::failure::Failure;
 use crate::domain::grant::IssuedTokens;
 use crate::domain::platform_error::{PlatformError, Step};
 use crate::domain::time::Timestamp;
-use crate::outbound::{Answer, Authorization, Body, Request};
+use crate::outbound::{Authorization, Body, Request};
 use crate::platforms::{Credentials, GrantedScopes, LongLived, Platform, TokenBody};
 
 /// An authorization code with the values that it is bound to.
@@ -53,7 +53,7 @@ impl OauthClient<'_> {
                 Ok(answer) if answer.is_success() => return Ok(CodeAnswer { body: answer.body, sent_at }),
                 Ok(answer) => {
                     let sent = exchange.pkce_verifier.into_iter().chain([exchange.code]);
-                    return Err(self.without_echo(refusal(platform, step, &answer), sent));
+                    return Err(self.without_echo(token_refusal(platform, step, &answer), sent));
                 }
                 // Sending a code spends it.
                 Err(error) if error.is_before_sending() && attempt < ATTEMPTS => {
@@ -113,7 +113,7 @@ impl OauthClient<'_> {
         let request = || long_lived_request(platform, &client.credentials, long_lived, url.clone(), short);
         self.ask(step, request, |answer| {
             if !answer.is_success() {
-                return Err(refusal(platform, step, &answer));
+                return Err(token_refusal(platform, step, &answer));
             }
             read_tokens(platform, step, &answer.body, self.engine.clock.now())
         })
@@ -148,7 +148,7 @@ impl OauthClient<'_> {
                 || request(url.clone()),
                 |answer| {
                     let scopes = read(&answer.json());
-                    scopes.filter(|_| answer.is_success()).ok_or_else(|| refusal(platform, step, &answer))
+                    scopes.filter(|_| answer.is_success()).ok_or_else(|| token_refusal(platform, step, &answer))
                 },
             )
             .await
@@ -254,7 +254,7 @@ fn read_tokens(
 ) -> Result<IssuedTokens, PlatformError> {
     tokens::read_of(platform, body, sent_at, platform.default_expires_in).map_err(|not| match not {
         // TikTok sends errors with status 200.
-        NotTokens::Error(error) => refusal_of(platform, step, OK, ErrorAnswer::read(&error)),
+        NotTokens::Error(error) => ErrorAnswer::read(&error).error(platform, step, OK),
         NotTokens::Unreadable => {
             PlatformError::new(&platform.name, step, Failure::PlatformAnswerUnreadable).answered(OK, None)
         }
@@ -263,17 +263,6 @@ fn read_tokens(
 
 /// The status of answers that were stored without it: only successes are stored.
 pub(super) const OK: u16 = 200;
-
-/// The error of an answer that is no success.
-pub(super) fn refusal(platform: &Platform, step: Step, answer: &Answer) -> PlatformError {
-    let wait = answer.retry_after.filter(|_| answer.is_throttled || answer.status == 429);
-    refusal_of(platform, step, answer.status, ErrorAnswer::of_token_endpoint(answer)).retry_after(wait)
-}
-
-fn refusal_of(platform: &Platform, step: Step, status: u16, error: ErrorAnswer) -> PlatformError {
-    let failure = error.failure(platform, step, status);
-    error.error(platform, step, failure, status)
-}
 
 /// The URL of an API path.
 pub(super) fn api_url(platform: &Platform, step: Step, path: &str) -> Result<Url, PlatformError> {

@@ -7,7 +7,7 @@ use serde_json::Value;
 use url::Url;
 
 use super::OauthClient;
-use super::error_answer::ErrorAnswer;
+use super::error_answer::{ErrorAnswer, api_refusal};
 use super::exchange::OK;
 use super::id_token::{self, NotProven, Statement};
 use crate::domain::account::{Account, Identity};
@@ -110,13 +110,9 @@ impl OauthClient<'_> {
         let url = if call.absolute { path } else { format!("{}{path}", platform.api_url) };
         let url = endpoint(platform, step, &url)?;
         let request = || self.api_request(url.clone(), call, token);
-        self.ask(
-            step,
-            request,
-            |answer| {
-                if answer.is_success() { read(answer) } else { Err(refusal(platform, step, &answer)) }
-            },
-        )
+        self.ask(step, request, |answer| {
+            if answer.is_success() { read(answer) } else { Err(api_refusal(platform, step, &answer)) }
+        })
         .await
     }
 
@@ -146,15 +142,6 @@ impl OauthClient<'_> {
         }
         Request { method, url, authorization, headers, body: Body::Empty }
     }
-}
-
-/// The error of an API answer that is no success.
-pub(super) fn refusal(platform: &Platform, step: Step, answer: &Answer) -> PlatformError {
-    let error = ErrorAnswer::of(answer);
-    let failure = error.failure(platform, step, answer.status);
-    // Some servers send a time of reset with every answer.
-    let wait = answer.retry_after.filter(|_| answer.is_throttled || answer.status == 429);
-    error.error(platform, step, failure, answer.status).retry_after(wait)
 }
 
 /// The error of a success that does not hold what was asked for. Some platforms refuse with status 200.

@@ -11,7 +11,6 @@ use zeroize::Zeroizing;
 
 use super::error_answer::ErrorAnswer;
 use super::exchange::Exchanged;
-use super::tokens::{self, NotTokens};
 use super::{CodeExchange, OauthClient, takes_pkce};
 use crate::domain::failure::Failure;
 use crate::domain::platform_error::{PlatformError, Step};
@@ -69,17 +68,8 @@ impl OauthClient<'_> {
             Ok(answer) => answer,
             Err(error) => return Ok(Probed { verdict: Verdict::Unreachable(error), status: None, code: None }),
         };
-        let error = if answer.is_success() {
-            let (now, pointer) = (self.engine.clock.now(), self.platform.token_pointer.as_deref());
-            match tokens::read(&answer.body, now, pointer, None) {
-                // TikTok sends errors with status 200.
-                Err(NotTokens::Error(error)) => ErrorAnswer::read(&error),
-                // Tokens for any code prove nothing.
-                Ok(_) | Err(NotTokens::Unreadable) => ErrorAnswer::read(&Value::Null),
-            }
-        } else {
-            ErrorAnswer::of_token_endpoint(&answer)
-        };
+        // Tokens for any code prove nothing.
+        let error = self.error_in(&answer).unwrap_or_else(|| ErrorAnswer::read(&Value::Null));
         let verdict = verdict(&self.platform, answer.status, &error);
         Ok(Probed { verdict, status: Some(answer.status), code: error.code })
     }

@@ -7,7 +7,7 @@ use url::Url;
 
 use super::OauthClient;
 use super::authorize::{AuthorizeRequest, authorize_url, in_parts};
-use super::exchange::refusal;
+use super::error_answer::token_refusal;
 use super::identity::endpoint;
 use crate::domain::failure::Failure;
 use crate::domain::platform_error::{PlatformError, Step};
@@ -41,7 +41,7 @@ impl OauthClient<'_> {
         };
         let answer = self.send_as_client(step, pushed).await?.map_err(|error| error.at(&platform.name, step))?;
         if !answer.is_success() {
-            return Err(refusal(platform, step, &answer));
+            return Err(token_refusal(platform, step, &answer));
         }
         let json = answer.json();
         let reference = json.get("request_uri").and_then(Value::as_str);

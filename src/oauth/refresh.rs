@@ -94,9 +94,8 @@ pub(super) fn sent(tokens: &TokenSet) -> impl Iterator<Item = &SecretString> {
 
 /// The error of a refused refresh.
 fn refused(platform: &Platform, error: ErrorAnswer, status: u16, retry_after: Option<Duration>) -> PlatformError {
-    let failure = error.failure(platform, Step::Refresh, status);
     let is_page = error.is_page();
-    let refused = error.error(platform, Step::Refresh, failure, status);
+    let refused = error.error(platform, Step::Refresh, status);
     PlatformError { is_page, ..refused }.retry_after(retry_after)
 }
 

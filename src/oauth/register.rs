@@ -9,8 +9,7 @@ use serde_json::Value;
 use url::Url;
 
 use super::OauthClient;
-use super::error_answer::ErrorAnswer;
-use super::exchange::refusal;
+use super::error_answer::{ErrorAnswer, token_refusal};
 use super::identity::endpoint;
 use crate::domain::bounds;
 use crate::domain::failure::Failure;
@@ -62,7 +61,7 @@ impl OauthClient<'_> {
             }
         };
         if !answer.is_success() {
-            let error = refusal(platform, step, &answer);
+            let error = token_refusal(platform, step, &answer);
             let is_of_other_kind = matches!(answer.status, 300..=399 | 404 | 405 | 410);
             return Err(if is_of_other_kind { Unregistered::NotThere(error) } else { Unregistered::Failed(error) });
         }

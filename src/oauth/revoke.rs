@@ -38,8 +38,7 @@ impl OauthClient<'_> {
         if answer.is_success() && !error.is_markup() && is_confirmed(&platform.revocation, &json) {
             return Ok(true);
         }
-        let failure = error.failure(platform, step, answer.status);
-        Err(self.without_echo(error.error(platform, step, failure, answer.status), sent(tokens)))
+        Err(self.without_echo(error.error(platform, step, answer.status), sent(tokens)))
     }
 }
 

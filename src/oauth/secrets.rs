@@ -99,19 +99,22 @@ impl OauthClient<'_> {
 
     /// The failure, where it blames the client's credentials, or may blame them at a refresh.
     fn refusal_of_client(&self, step: Step, answer: &Result<Answer, outbound::Error>) -> Option<Failure> {
-        let (platform, answer) = (&*self.platform, answer.as_ref().ok()?);
-        let error = if answer.is_success() {
-            // TikTok sends errors with status 200.
-            match tokens::read(&answer.body, self.engine.clock.now(), platform.token_pointer.as_deref(), None) {
-                Err(NotTokens::Error(error)) => ErrorAnswer::read(&error),
-                Ok(_) | Err(NotTokens::Unreadable) => return None,
-            }
-        } else {
-            ErrorAnswer::of_token_endpoint(answer)
-        };
-        let failure = error.failure(platform, step, answer.status);
+        let answer = answer.as_ref().ok()?;
+        let failure = self.error_in(answer)?.failure(&self.platform, step, answer.status);
         let is_doubtful = step == Step::Refresh && failure == Failure::AppOrGrantRejected;
         (is_doubtful || failure == Failure::CredentialsRejected).then_some(failure)
+    }
+
+    /// The error that a token endpoint answers with, if it is one.
+    pub(super) fn error_in(&self, answer: &Answer) -> Option<ErrorAnswer> {
+        if !answer.is_success() {
+            return Some(ErrorAnswer::of_token_endpoint(answer));
+        }
+        // TikTok sends errors with status 200.
+        match tokens::read(&answer.body, self.engine.clock.now(), self.platform.token_pointer.as_deref(), None) {
+            Err(NotTokens::Error(error)) => Some(ErrorAnswer::read(&error)),
+            Ok(_) | Err(NotTokens::Unreadable) => None,
+        }
     }
 }
 

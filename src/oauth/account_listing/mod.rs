@@ -20,7 +20,8 @@ use tokio::time::Instant;
 use url::Url;
 
 use super::OauthClient;
-use super::identity::{endpoint, refusal, unread};
+use super::error_answer::api_refusal;
+use super::identity::{endpoint, unread};
 use crate::domain::account::{Account, Identity, RouteReport};
 use crate::domain::error_chain::chain;
 use crate::domain::failure::Failure;
@@ -136,7 +137,7 @@ impl Listing<'_> {
         };
         let asked = self.client.ask(step, request, |answer| {
             if !answer.is_success() {
-                return Err(refusal(platform, step, &answer));
+                return Err(api_refusal(platform, step, &answer));
             }
             let answered = Answered(answer.json());
             read(&answered.0).map_err(|why| unread(platform, step, &answered.0, answer.status, why))
