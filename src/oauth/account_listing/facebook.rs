@@ -54,11 +54,8 @@ pub(super) async fn list(listing: &Listing<'_>, person: Account) -> Result<Ident
 }
 
 async fn pages(listing: &Listing<'_>, name: String, path: &str) -> Route<Page> {
-    let url = |limit| {
-        let mut url = listing.url(&listing.platform.api_url, &format!("/{{version}}{path}"))?;
-        url.query_pairs_mut().append_pair("fields", PAGE_FIELDS).append_pair("limit", limit);
-        Ok(url)
-    };
+    let path = format!("/{{version}}{path}");
+    let url = |limit| listing.url(&listing.platform.api_url, &path, &[("fields", PAGE_FIELDS), ("limit", limit)]);
     let route = listing.route(name.clone(), url("100"), &PAGING, read_pages).await;
     let is_unknown_error = route.trouble.as_ref().is_some_and(|error| error.code.as_deref() == Some("1"));
     if !is_unknown_error {
@@ -75,10 +72,8 @@ async fn business_pages(
     listing: &Listing<'_>,
     told: &mut Vec<RouteReport>,
 ) -> (Vec<Route<Page>>, Option<PlatformError>) {
-    let url = listing.url(&listing.platform.api_url, "/{version}/me/businesses").map(|mut url| {
-        url.query_pairs_mut().append_pair("fields", "id,name").append_pair("limit", "100");
-        url
-    });
+    let query = [("fields", "id,name"), ("limit", "100")];
+    let url = listing.url(&listing.platform.api_url, "/{version}/me/businesses", &query);
     let businesses = listing.route(BUSINESSES.to_owned(), url, &PAGING, read_businesses).await;
     if businesses.trouble.is_some() {
         told.push(report(listing.platform, BUSINESSES, 0, businesses.trouble.as_ref()));
@@ -161,7 +156,6 @@ fn why(listing: &Listing<'_>, page: &Page, error: &PlatformError) -> UnusableAcc
 
 async fn page_token(listing: &Listing<'_>, page: &Page) -> Result<Option<SecretString>, PlatformError> {
     let path = format!("/{{version}}/{}", page.account.platform_user_id);
-    let mut url = listing.url(&listing.platform.api_url, &path)?;
-    url.query_pairs_mut().append_pair("fields", "access_token");
+    let url = listing.url(&listing.platform.api_url, &path, &[("fields", "access_token")])?;
     listing.get(&url, read_page_token).await
 }

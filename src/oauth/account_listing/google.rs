@@ -20,10 +20,7 @@ pub(super) async fn list(
     accounts_url: &str,
     locations_url: &str,
 ) -> Result<Identity, PlatformError> {
-    let url = listing.url(accounts_url, "/v1/accounts").map(|mut url| {
-        url.query_pairs_mut().append_pair("pageSize", "20");
-        url
-    });
+    let url = listing.url(accounts_url, "/v1/accounts", &[("pageSize", "20")]);
     let parents = listing.route("your Business Profile accounts".to_owned(), url, &PAGING, read_accounts).await;
     let asked: Vec<_> =
         parents.found.iter().map(|parent| async move { locations(listing, parent, locations_url).await }).collect();
@@ -71,10 +68,8 @@ pub(super) async fn list(
 }
 
 async fn locations(listing: &Listing<'_>, parent: &BusinessAccount, base: &str) -> Route<Location> {
-    let url = listing.url(base, &format!("/v1/{}/locations", parent.name)).map(|mut url| {
-        url.query_pairs_mut().append_pair("readMask", READ_MASK).append_pair("pageSize", "100");
-        url
-    });
+    let query = [("readMask", READ_MASK), ("pageSize", "100")];
+    let url = listing.url(base, &format!("/v1/{}/locations", parent.name), &query);
     let name = format!("locations of {}", parent.label);
     listing.route(name, url, &PAGING, |answer| read_locations(parent, answer)).await
 }

@@ -34,10 +34,8 @@ pub(super) async fn list(mut listing: Listing<'_>, person: Account) -> Result<Id
     ];
     let listing = &listing;
     let api = listing.platform.api_url.as_ref();
-    let url = listing.url(api, "/rest/organizationAcls").map(|mut url| {
-        url.set_query(Some("q=roleAssignee&state=APPROVED&count=100"));
-        url
-    });
+    let query = [("q", "roleAssignee"), ("state", "APPROVED"), ("count", "100")];
+    let url = listing.url(api, "/rest/organizationAcls", &query);
     let roles = listing.route("your LinkedIn organizations".to_owned(), url, &PAGING, read_roles).await;
     let best = one_each(&roles);
     identity.routes.push(report(listing.platform, &roles.name, best.len(), roles.trouble.as_ref()));
@@ -86,7 +84,7 @@ async fn look_up(
     let asked: Vec<_> = roles
         .chunks(BATCH)
         .map(|batch| async move {
-            let url = look_up_url(listing.url(api, "/rest/organizationsLookup")?, batch);
+            let url = look_up_url(listing.url(api, "/rest/organizationsLookup", &[])?, batch);
             listing.get(&url, read_organizations).await
         })
         .collect();
@@ -111,7 +109,7 @@ fn look_up_url(mut url: Url, batch: &[&Role]) -> Url {
 
 /// Logos by organization. The look-up has only the URNs of images. A failure costs only the logos.
 async fn logos(listing: &Listing<'_>, api: &str) -> BTreeMap<String, Organization> {
-    let url = listing.url(api, "/v2/organizationalEntityAcls").map(|mut url| {
+    let url = listing.url(api, "/v2/organizationalEntityAcls", &[]).map(|mut url| {
         url.set_query(Some(LOGOS));
         url
     });

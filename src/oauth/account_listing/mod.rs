@@ -118,10 +118,15 @@ impl Listing<'_> {
         self.platform.scopes.iter().any(|asked| asked == scope)
     }
 
-    /// Joins base and path, with `{version}` filled in. Only ids of letters and digits may come from an answer.
-    fn url(&self, base: &str, path: &str) -> Result<Url, PlatformError> {
+    /// Joins base and path, with `{version}` filled in, and the query. Only ids of letters and digits may come from an
+    /// answer.
+    fn url(&self, base: &str, path: &str, query: &[(&str, &str)]) -> Result<Url, PlatformError> {
         let path = path.replace("{version}", &self.platform.api_version);
-        endpoint(self.platform, Step::Accounts, &format!("{base}{path}"))
+        let mut url = endpoint(self.platform, Step::Accounts, &format!("{base}{path}"))?;
+        if !query.is_empty() {
+            url.query_pairs_mut().extend_pairs(query);
+        }
+        Ok(url)
     }
 
     /// Makes one call, retries failures that pass, and reads the answer with `read`.
@@ -155,41 +160,35 @@ impl Listing<'_> {
         read: impl Fn(&Value) -> Result<Vec<T>, Unidentified>,
     ) -> Route<T> {
         let mut route = Route { name, was_read: false, found: Vec::new(), trouble: None };
-        let url = match url {
-            Ok(url) => url,
-            Err(error) => {
-                route.trouble = Some(error);
-                return route;
-            }
-        };
+        route.trouble = self.read_pages(&mut route, url, paging, read).await.err();
+        route
+    }
+
+    async fn read_pages<T>(
+        &self,
+        route: &mut Route<T>,
+        url: Result<Url, PlatformError>,
+        paging: &Paging,
+        read: impl Fn(&Value) -> Result<Vec<T>, Unidentified>,
+    ) -> Result<(), PlatformError> {
+        let url = url?;
         let mut cursor = paging.first.map(str::to_owned);
         for _ in 0..MAX_PAGES {
             let mut page = url.clone();
             if let Some(cursor) = &cursor {
                 page.query_pairs_mut().append_pair(paging.parameter, cursor);
             }
-            match self.get(&page, |answer| Ok((read(answer)?, (paging.next)(answer)))).await {
-                Ok((found, next)) => {
-                    route.was_read = true;
-                    route.found.extend(found);
-                    match next {
-                        Ok(None) => return route,
-                        // A page that names itself as the next would never end.
-                        Ok(next) if next != cursor => cursor = next,
-                        Ok(_) | Err(_) => {
-                            route.trouble = Some(self.failed(Failure::PlatformAnswerUnreadable));
-                            return route;
-                        }
-                    }
-                }
-                Err(error) => {
-                    route.trouble = Some(error);
-                    return route;
-                }
+            let (found, next) = self.get(&page, |answer| Ok((read(answer)?, (paging.next)(answer)))).await?;
+            route.was_read = true;
+            route.found.extend(found);
+            match next {
+                Ok(None) => return Ok(()),
+                // A page that names itself as the next would never end.
+                Ok(next) if next != cursor => cursor = next,
+                Ok(_) | Err(_) => return Err(self.failed(Failure::PlatformAnswerUnreadable)),
             }
         }
-        route.trouble = Some(self.failed(Failure::ListingTooLong));
-        route
+        Err(self.failed(Failure::ListingTooLong))
     }
 
     fn failed(&self, failure: Failure) -> PlatformError {
