@@ -55,30 +55,18 @@ pub(super) const REFUSALS: &[Refusal] = &[
     Refusal {
         codes: &["100"],
         words: &["unsupported request - method type"],
-        ..Refusal::token(Failure::AppNotPublic, TESTERS)
+        ..Refusal::token_or_api(Failure::AppNotPublic, TESTERS)
     },
-    Refusal {
-        codes: &["100"],
-        words: &["unsupported request - method type"],
-        ..Refusal::api(Failure::AppNotPublic, TESTERS)
-    },
-    Refusal { words: &["not accepted the invite"], ..Refusal::token(Failure::AppNotPublic, TESTERS) },
-    Refusal { words: &["not accepted the invite"], ..Refusal::api(Failure::AppNotPublic, TESTERS) },
+    Refusal { words: &["not accepted the invite"], ..Refusal::token_or_api(Failure::AppNotPublic, TESTERS) },
     // "Require App Secret" is on in the app's settings: every call then needs a proof, which the broker does not send.
-    Refusal { words: &["appsecret_proof"], ..Refusal::token(Failure::AccessNotApproved, PROOF) },
-    Refusal { words: &["appsecret_proof"], ..Refusal::api(Failure::AccessNotApproved, PROOF) },
+    Refusal { words: &["appsecret_proof"], ..Refusal::token_or_api(Failure::AccessNotApproved, PROOF) },
     // The app was restricted, or its operator missed a checkup. The code is 200, as for a withdrawn permission.
-    Refusal { words: &["api access blocked"], ..Refusal::token(Failure::AccessNotApproved, ERRORS) },
-    Refusal { words: &["api access deactivated"], ..Refusal::token(Failure::AccessNotApproved, ERRORS) },
-    Refusal { words: &["api access disrupted"], ..Refusal::token(Failure::AccessNotApproved, CHECKUP) },
-    Refusal { words: &["for non-active apps"], ..Refusal::token(Failure::AccessNotApproved, CHECKUP) },
-    Refusal { words: &["api access disrupted"], ..Refusal::api(Failure::AccessNotApproved, CHECKUP) },
-    Refusal { words: &["for non-active apps"], ..Refusal::api(Failure::AccessNotApproved, CHECKUP) },
-    Refusal { words: &["api access blocked"], ..Refusal::api(Failure::AccessNotApproved, ERRORS) },
-    Refusal { words: &["api access deactivated"], ..Refusal::api(Failure::AccessNotApproved, ERRORS) },
+    Refusal { words: &["api access blocked"], ..Refusal::token_or_api(Failure::AccessNotApproved, ERRORS) },
+    Refusal { words: &["api access deactivated"], ..Refusal::token_or_api(Failure::AccessNotApproved, ERRORS) },
+    Refusal { words: &["api access disrupted"], ..Refusal::token_or_api(Failure::AccessNotApproved, CHECKUP) },
+    Refusal { words: &["for non-active apps"], ..Refusal::token_or_api(Failure::AccessNotApproved, CHECKUP) },
     Refusal { codes: &["3"], ..Refusal::token(Failure::AccessNotApproved, ERRORS) },
-    Refusal { codes: &["101"], ..Refusal::token(Failure::CredentialsRejected, ERRORS) },
-    Refusal { codes: &["101"], ..Refusal::api(Failure::CredentialsRejected, ERRORS) },
+    Refusal { codes: &["101"], ..Refusal::token_or_api(Failure::CredentialsRejected, ERRORS) },
     // The app was deleted or disabled, or its id is wrong. A refresh has a row of its own.
     Refusal { words: &["error validating application"], ..Refusal::exchange(Failure::CredentialsRejected, ERRORS) },
     Refusal { words: &["error validating application"], ..Refusal::api(Failure::CredentialsRejected, ERRORS) },
@@ -101,10 +89,10 @@ pub(super) const REFUSALS: &[Refusal] = &[
         words: &["matching code was not found"],
         ..Refusal::exchange(Failure::ExchangeRejected, "Business login for Instagram, code exchange, 2026-11")
     },
-    Refusal { codes: &["1", "2"], ..Refusal::token(Failure::PlatformUnavailable, ERRORS) },
-    Refusal { codes: THROTTLED, ..Refusal::token(Failure::PlatformThrottled, ERRORS) },
-    Refusal { between: BUSINESS_LIMITS, ..Refusal::token(Failure::PlatformThrottled, LIMITS) },
-    Refusal { codes: OF_PERSON, ..Refusal::token(Failure::AccountThrottled, ERRORS) },
+    Refusal { codes: &["1", "2"], ..Refusal::token_or_api(Failure::PlatformUnavailable, ERRORS) },
+    Refusal { codes: THROTTLED, ..Refusal::token_or_api(Failure::PlatformThrottled, ERRORS) },
+    Refusal { between: BUSINESS_LIMITS, ..Refusal::token_or_api(Failure::PlatformThrottled, LIMITS) },
+    Refusal { codes: OF_PERSON, ..Refusal::token_or_api(Failure::AccountThrottled, ERRORS) },
     // Instagram's token endpoint says so with status 400.
     Refusal {
         codes: &["OAuthRateLimitException"],
@@ -131,10 +119,6 @@ pub(super) const REFUSALS: &[Refusal] = &[
     Refusal { codes: TOKEN, ..Refusal::refresh(Failure::RefreshRejected, ERRORS) },
     Refusal { codes: &["10"], ..Refusal::refresh(Failure::PermissionWithdrawn, ERRORS) },
     Refusal { between: Some((200, 299)), ..Refusal::refresh(Failure::PermissionWithdrawn, ERRORS) },
-    Refusal { codes: &["1", "2"], ..Refusal::api(Failure::PlatformUnavailable, ERRORS) },
-    Refusal { codes: THROTTLED, ..Refusal::api(Failure::PlatformThrottled, ERRORS) },
-    Refusal { between: BUSINESS_LIMITS, ..Refusal::api(Failure::PlatformThrottled, LIMITS) },
-    Refusal { codes: OF_PERSON, ..Refusal::api(Failure::AccountThrottled, ERRORS) },
     Refusal { codes: &["3"], ..Refusal::api(Failure::AccessNotApproved, ERRORS) },
     Refusal { codes: &["10"], ..Refusal::api(Failure::PermissionMissing, ERRORS) },
     // The person removed the app at once.

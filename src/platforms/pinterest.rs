@@ -71,10 +71,14 @@ fn read(answer: &Value) -> Result<Account, Unidentified> {
 const APPROVAL: &str = "OpenAPI description, \"Your application …\", 2026-11";
 
 const REFUSALS: &[Refusal] = &[
-    Refusal { words: &["consumer type is not supported"], ..Refusal::api(Failure::AccessNotApproved, APPROVAL) },
-    Refusal { words: &["consumer type is not supported"], ..Refusal::token(Failure::AccessNotApproved, APPROVAL) },
-    Refusal { words: &["access to this restricted feature"], ..Refusal::api(Failure::AccessNotApproved, APPROVAL) },
-    Refusal { words: &["access to this restricted feature"], ..Refusal::token(Failure::AccessNotApproved, APPROVAL) },
+    Refusal {
+        words: &["consumer type is not supported"],
+        ..Refusal::token_or_api(Failure::AccessNotApproved, APPROVAL)
+    },
+    Refusal {
+        words: &["access to this restricted feature"],
+        ..Refusal::token_or_api(Failure::AccessNotApproved, APPROVAL)
+    },
     Refusal {
         words: &["refresh token is invalid"],
         ..Refusal::refresh(Failure::RefreshRejected, "OpenAPI description, \"The refresh token is invalid\", 2026-11")

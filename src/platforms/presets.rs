@@ -34,12 +34,7 @@ pub(super) const REFUSALS: &[Refusal] = &[
     Refusal {
         status: Some(403),
         codes: &["Application.exceeded"],
-        ..Refusal::token(Failure::AccessNotApproved, ATHLETES)
-    },
-    Refusal {
-        status: Some(403),
-        codes: &["Application.exceeded"],
-        ..Refusal::api(Failure::AccessNotApproved, ATHLETES)
+        ..Refusal::token_or_api(Failure::AccessNotApproved, ATHLETES)
     },
     // Zoom has sentences in the place of a code.
     Refusal {

@@ -57,6 +57,8 @@ pub enum Place {
     Refresh,
     /// At [`Exchange`](Self::Exchange) and [`Refresh`](Self::Refresh) alike.
     Token,
+    /// At [`Token`](Self::Token) and [`Api`](Self::Api) alike.
+    TokenOrApi,
 }
 
 /// The meaning of a refusal.
@@ -134,13 +136,19 @@ impl Refusal {
         Self::new(Place::Token, Meaning::Failed(means), source)
     }
 
+    pub(super) const fn token_or_api(means: Failure, source: &'static str) -> Self {
+        Self::new(Place::TokenOrApi, Meaning::Failed(means), source)
+    }
+
     /// True when this row is about an answer with this status at this step; `None`: about a callback.
     fn fits(&self, step: Option<Step>, status: u16, said: &Said) -> bool {
         let is_there = match step {
             None => self.at == Place::Authorize,
-            Some(Step::Accounts | Step::Identity) => self.at == Place::Api,
-            Some(Step::CodeExchange | Step::LongLivedExchange) => matches!(self.at, Place::Exchange | Place::Token),
-            Some(Step::Refresh) => matches!(self.at, Place::Refresh | Place::Token),
+            Some(Step::Accounts | Step::Identity) => matches!(self.at, Place::Api | Place::TokenOrApi),
+            Some(Step::CodeExchange | Step::LongLivedExchange) => {
+                matches!(self.at, Place::Exchange | Place::Token | Place::TokenOrApi)
+            }
+            Some(Step::Refresh) => matches!(self.at, Place::Refresh | Place::Token | Place::TokenOrApi),
             Some(
                 Step::Discovery
                 | Step::Keys

@@ -96,25 +96,20 @@ const REFUSALS: &[Refusal] = &[
         words: &["authorization code was invalid"],
         ..Refusal::exchange(Failure::ExchangeRejected, "X, token endpoint, 2026-11")
     },
-    Refusal { codes: USED_UP, ..Refusal::token(Failure::BillingLimitReached, PRICING) },
+    Refusal { codes: USED_UP, ..Refusal::token_or_api(Failure::BillingLimitReached, PRICING) },
+    Refusal { status: Some(429), codes: USED_UP, ..Refusal::token_or_api(Failure::BillingLimitReached, USAGE) },
     Refusal {
         codes: &["415"],
         ..Refusal::exchange(Failure::CallbackUrlRejected, "\"Callback URL not approved\", X developer apps, 2026-08")
     },
-    Refusal { codes: NOT_ENROLLED, ..Refusal::token(Failure::AccessNotApproved, ENROLLMENT) },
-    Refusal { codes: USED_UP, ..Refusal::api(Failure::BillingLimitReached, PRICING) },
-    Refusal { status: Some(429), codes: USED_UP, ..Refusal::token(Failure::BillingLimitReached, USAGE) },
-    Refusal { status: Some(429), codes: USED_UP, ..Refusal::api(Failure::BillingLimitReached, USAGE) },
     // Calls of some apps are billed to the person.
     Refusal {
         codes: &["user-not-enrolled"],
         ..Refusal::api(Failure::NoAccount, "cursor/plugins issue 270, 2026-08-30")
     },
-    Refusal { codes: NOT_ENROLLED, ..Refusal::api(Failure::AccessNotApproved, ENROLLMENT) },
-    Refusal { codes: &["416"], ..Refusal::token(Failure::AccessNotApproved, SUSPENDED) },
-    Refusal { codes: &["416"], ..Refusal::api(Failure::AccessNotApproved, SUSPENDED) },
-    Refusal { words: &["app has violated x rules"], ..Refusal::token(Failure::AccessNotApproved, SUSPENDED) },
-    Refusal { words: &["app has violated x rules"], ..Refusal::api(Failure::AccessNotApproved, SUSPENDED) },
+    Refusal { codes: NOT_ENROLLED, ..Refusal::token_or_api(Failure::AccessNotApproved, ENROLLMENT) },
+    Refusal { codes: &["416"], ..Refusal::token_or_api(Failure::AccessNotApproved, SUSPENDED) },
+    Refusal { words: &["app has violated x rules"], ..Refusal::token_or_api(Failure::AccessNotApproved, SUSPENDED) },
     // "You currently have access to a subset of X API V2 endpoints …"
     Refusal { codes: &["453"], ..Refusal::api(Failure::AccessNotApproved, ACCESS_LEVEL) },
     // Comes with status 200.

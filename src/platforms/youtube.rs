@@ -153,8 +153,7 @@ pub(super) const GOOGLE: &[Refusal] = &[
     Refusal { codes: &["accessNotConfigured", "SERVICE_DISABLED"], ..Refusal::api(Failure::ApiNotEnabled, API) },
     Refusal { words: &["has not been used in project", "disabled"], ..Refusal::api(Failure::ApiNotEnabled, API) },
     Refusal { codes: &["BILLING_DISABLED"], ..Refusal::api(Failure::BillingLimitReached, API) },
-    Refusal { codes: LIMITS, ..Refusal::api(Failure::PlatformThrottled, QUOTA) },
-    Refusal { codes: LIMITS, ..Refusal::token(Failure::PlatformThrottled, QUOTA) },
+    Refusal { codes: LIMITS, ..Refusal::token_or_api(Failure::PlatformThrottled, QUOTA) },
     // The operator's project.
     Refusal { codes: &["CONSUMER_SUSPENDED"], ..Refusal::api(Failure::AccessNotApproved, API) },
     Refusal { codes: &["CONSUMER_INVALID"], ..Refusal::api(Failure::CredentialsRejected, API) },
