@@ -3,9 +3,9 @@
 //! It is not a [`Platform`](super::Platform): it has no OAuth endpoints, so the OAuth engine never sees it.
 
 use jiff::civil::date;
-use serde_json::{Map, Value, json};
+use serde_json::Value;
 
-use super::{Blame, Facts, Guide, handle};
+use super::{Blame, Facts, Guide, handle, metadata};
 use crate::domain::account::Account;
 use crate::domain::bounds;
 
@@ -65,19 +65,23 @@ pub fn account(did: &str, name: Option<&str>, service_url: &str, profile: Option
         let text = profile?.get(member)?.as_str()?.trim();
         (!text.is_empty()).then(|| text.to_owned())
     };
-    let facts = json!({"did": did, "serviceUrl": service_url.trim_end_matches('/')});
     Account {
         platform_user_id: did.to_owned(),
         username: name.and_then(handle),
         display_name: text("displayName").as_deref().and_then(bounds::name).or_else(|| name.map(str::to_owned)),
         profile_url: Some(format!("https://bsky.app/profile/{}", name.unwrap_or(did))),
         image_url: text("avatar").filter(|url| bounds::is_web_url(url)),
-        metadata: if let Value::Object(facts) = facts { facts } else { Map::new() },
+        metadata: metadata([
+            ("did", Some(did.to_owned())),
+            ("serviceUrl", Some(service_url.trim_end_matches('/').to_owned())),
+        ]),
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
 
     const DID: &str = "did:plc:ewvi7nxzyoun6zhxrhs64oiz";

@@ -10,11 +10,11 @@
 //! account's owner reconnects. The Pages' tokens stay valid meanwhile.
 
 use jiff::civil::date;
-use serde_json::{Map, Value};
+use serde_json::Value;
 
 use super::{
     Accounts, ApiCall, ClientAuth, Facts, GrantedScopes, Guide, Identity, LongLived, Platform, Refresh, Revocation,
-    RevocationReach, ScopeSeparator, Subject, Unidentified, days, graph, list, page_url, pairs, text, token,
+    RevocationReach, ScopeSeparator, Subject, Unidentified, days, graph, list, metadata, page_url, pairs, text, token,
 };
 use crate::domain::account::{Account, UnusableAccount};
 use crate::domain::secret::SecretString;
@@ -208,11 +208,6 @@ fn entries(answer: &Value) -> Result<&Vec<Value>, Unidentified> {
 fn page(entry: &Value) -> Option<Page> {
     let id = id(entry)?;
     let username = text(entry, "/username");
-    let mut metadata = Map::new();
-    metadata.insert("type".to_owned(), "page".into());
-    if let Some(category) = text(entry, "/category") {
-        metadata.insert("category".to_owned(), category.into());
-    }
     let publishes = entry
         .get("tasks")
         .and_then(Value::as_array)
@@ -224,7 +219,7 @@ fn page(entry: &Value) -> Option<Page> {
             username,
             display_name: text(entry, "/name"),
             image_url: text(entry, "/picture/data/url"),
-            metadata,
+            metadata: metadata([("type", Some("page".to_owned())), ("category", text(entry, "/category"))]),
         },
         publishes,
         token: token(entry.get("access_token")),

@@ -9,9 +9,11 @@
 //! lists it as of the last connection. A Cloud project that Google has not approved has a quota of 0: it
 //! gets the answer of a rate limit, and waiting does not help.
 
-use serde_json::{Map, Value};
+use serde_json::Value;
 
-use super::{Accounts, ApiCall, Guide, Identity, Platform, Refusal, Subject, Unidentified, list, text, youtube};
+use super::{
+    Accounts, ApiCall, Guide, Identity, Platform, Refusal, Subject, Unidentified, list, metadata, text, youtube,
+};
 use crate::domain::account::{Account, UnusableAccount};
 use crate::domain::failure::Failure;
 
@@ -142,18 +144,6 @@ pub(crate) fn takes_no_posts(location: &Location) -> UnusableAccount {
 
 fn location(parent: &BusinessAccount, entry: &Value) -> Option<Location> {
     let name = resource(entry, "locations/")?;
-    let mut metadata = Map::new();
-    let mut put = |key: &str, value: Option<String>| {
-        if let Some(value) = value {
-            metadata.insert(key.to_owned(), value.into());
-        }
-    };
-    put("type", Some("location".to_owned()));
-    put("account", Some(parent.name.clone()));
-    put("accountName", Some(parent.label.clone()));
-    put("location", Some(name.clone()));
-    // The locations of a chain share a title; the address distinguishes them.
-    put("address", address(entry));
     Some(Location {
         account: Account {
             platform_user_id: format!("{}/{name}", parent.name),
@@ -161,7 +151,14 @@ fn location(parent: &BusinessAccount, entry: &Value) -> Option<Location> {
             display_name: text(entry, "/title"),
             profile_url: text(entry, "/metadata/mapsUri").or_else(|| text(entry, "/websiteUri")),
             image_url: None,
-            metadata,
+            metadata: metadata([
+                ("type", Some("location".to_owned())),
+                ("account", Some(parent.name.clone())),
+                ("accountName", Some(parent.label.clone())),
+                ("location", Some(name.clone())),
+                // The locations of a chain share a title; the address distinguishes them.
+                ("address", address(entry)),
+            ]),
         },
         name,
         // Google leaves false members out.

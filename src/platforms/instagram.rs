@@ -8,11 +8,11 @@
 use std::time::Duration;
 
 use jiff::civil::date;
-use serde_json::{Map, Value};
+use serde_json::Value;
 
 use super::{
     ApiCall, ClientAuth, Facts, Guide, Identity, LongLived, Platform, Refresh, Refusal, ScopeSeparator, Subject,
-    TokenBody, Unidentified, days, graph, handle, list, page_url, pairs, text,
+    TokenBody, Unidentified, days, graph, handle, list, metadata, page_url, pairs, text,
 };
 use crate::domain::account::Account;
 use crate::domain::failure::Failure;
@@ -77,17 +77,13 @@ const FACTS: Facts = Facts {
 fn read(answer: &Value) -> Result<Account, Unidentified> {
     let account = answer.pointer("/data/0").unwrap_or(answer);
     let username = text(account, "/username");
-    let mut metadata = Map::new();
-    if let Some(kind) = text(account, "/account_type") {
-        metadata.insert("accountType".to_owned(), kind.into());
-    }
     Ok(Account {
         platform_user_id: text(account, "/user_id").ok_or(Unidentified::Unreadable)?,
         profile_url: username.as_ref().and_then(|name| page_url("https://www.instagram.com/", &[name, ""])),
         display_name: text(account, "/name").or_else(|| username.clone()),
         username: username.as_deref().and_then(handle),
         image_url: text(account, "/profile_picture_url"),
-        metadata,
+        metadata: metadata([("accountType", text(account, "/account_type"))]),
     })
 }
 

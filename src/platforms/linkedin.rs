@@ -11,12 +11,12 @@
 use std::collections::BTreeMap;
 
 use jiff::civil::date;
-use serde_json::{Map, Value};
+use serde_json::Value;
 
 use super::{
     Accounts, ApiCall, ClientAuth, Enrich, Facts, Guide, Identity, Platform, Refresh, RefreshLife, Refusal, Revocation,
-    RevocationAuth, RevocationReach, RevokedToken, Rotation, Subject, Unidentified, Version, days, list, page_url,
-    text,
+    RevocationAuth, RevocationReach, RevokedToken, Rotation, Subject, Unidentified, Version, days, list, metadata,
+    page_url, text,
 };
 use crate::domain::account::{Account, UnusableAccount};
 use crate::domain::failure::Failure;
@@ -105,7 +105,7 @@ fn read(answer: &Value) -> Result<Account, Unidentified> {
             (!names.is_empty()).then(|| names.join(" "))
         }),
         image_url: text(answer, "/picture"),
-        metadata: Map::from_iter([("type".to_owned(), "person".into())]),
+        metadata: metadata([("type", Some("person".to_owned()))]),
         ..Account::default()
     })
 }
@@ -223,18 +223,17 @@ pub(crate) fn posts(role: &str) -> bool {
 
 pub(crate) fn organization_account(role: &Role, organization: Organization) -> Account {
     let in_url = organization.vanity_name.as_ref().unwrap_or(&role.organization);
-    let metadata = [
-        ("type", "organization".to_owned()),
-        ("urn", format!("urn:li:organization:{}", role.organization)),
-        ("role", role.role.clone()),
-    ];
     Account {
         profile_url: page_url("https://www.linkedin.com/company/", &[in_url]),
         platform_user_id: role.organization.clone(),
         username: organization.vanity_name,
         display_name: organization.name,
         image_url: organization.logo_url,
-        metadata: metadata.into_iter().map(|(key, value)| (key.to_owned(), value.into())).collect(),
+        metadata: metadata([
+            ("type", Some("organization".to_owned())),
+            ("urn", Some(format!("urn:li:organization:{}", role.organization))),
+            ("role", Some(role.role.clone())),
+        ]),
     }
 }
 

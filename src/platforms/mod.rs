@@ -37,7 +37,7 @@ mod youtube;
 use std::borrow::Cow;
 use std::time::Duration;
 
-use serde_json::Value;
+use serde_json::{Map, Value};
 use url::Url;
 
 pub use bluesky::Bluesky;
@@ -418,6 +418,11 @@ fn list(texts: &[&'static str]) -> Vec<Text> {
 /// Parameters that are built in.
 fn pairs(parameters: &[(&'static str, &'static str)]) -> Vec<(Text, Text)> {
     parameters.iter().map(|(name, value)| ((*name).into(), (*value).into())).collect()
+}
+
+/// Metadata of an account: the members that have a value.
+fn metadata<const N: usize>(members: [(&str, Option<String>); N]) -> Map<String, Value> {
+    members.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?.into()))).collect()
 }
 
 /// Days as seconds.

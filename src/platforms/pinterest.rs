@@ -5,11 +5,11 @@
 //! them. The revocation endpoint takes tokens of system users only, so a person's grant cannot be revoked.
 
 use jiff::civil::date;
-use serde_json::{Map, Value};
+use serde_json::Value;
 
 use super::{
     ApiCall, ClientAuth, Facts, Guide, Identity, Platform, Refresh, Refusal, Rotation, ScopeSeparator, Subject,
-    Unidentified, days, list, page_url, pairs, text,
+    Unidentified, days, list, metadata, page_url, pairs, text,
 };
 use crate::domain::account::Account;
 use crate::domain::failure::Failure;
@@ -53,17 +53,13 @@ const FACTS: Facts = Facts {
 
 fn read(answer: &Value) -> Result<Account, Unidentified> {
     let username = text(answer, "/username");
-    let mut metadata = Map::new();
-    if let Some(kind) = text(answer, "/account_type") {
-        metadata.insert("accountType".to_owned(), kind.into());
-    }
     Ok(Account {
         platform_user_id: text(answer, "/id").ok_or(Unidentified::Unreadable)?,
         profile_url: username.as_ref().and_then(|name| page_url("https://www.pinterest.com/", &[name, ""])),
         display_name: text(answer, "/business_name").or_else(|| username.clone()),
         username,
         image_url: text(answer, "/profile_image"),
-        metadata,
+        metadata: metadata([("accountType", text(answer, "/account_type"))]),
     })
 }
 

@@ -6,11 +6,12 @@
 //! which PKCE is mandatory and the challenge is the hexadecimal SHA-256.
 
 use jiff::civil::date;
-use serde_json::{Map, Value};
+use serde_json::Value;
 
 use super::{
     ApiCall, ClientAuth, Facts, Guide, Identity, Pkce, Platform, Refresh, Refusal, Revocation, RevocationAuth,
-    RevocationReach, RevokedToken, Rotation, ScopeSeparator, Subject, Unidentified, handle, list, page_url, text,
+    RevocationReach, RevokedToken, Rotation, ScopeSeparator, Subject, Unidentified, handle, list, metadata, page_url,
+    text,
 };
 use crate::domain::account::Account;
 use crate::domain::failure::Failure;
@@ -87,10 +88,6 @@ fn read(answer: &Value) -> Result<Account, Unidentified> {
         return Err(Unidentified::Unreadable);
     }
     let username = text(answer, "/data/user/username");
-    let mut metadata = Map::new();
-    if let Some(union_id) = text(answer, "/data/user/union_id") {
-        metadata.insert("unionId".to_owned(), union_id.into());
-    }
     Ok(Account {
         platform_user_id: text(answer, "/data/user/open_id").ok_or(Unidentified::Unreadable)?,
         profile_url: username
@@ -100,7 +97,7 @@ fn read(answer: &Value) -> Result<Account, Unidentified> {
         username: username.as_deref().and_then(handle),
         display_name: text(answer, "/data/user/display_name"),
         image_url: text(answer, "/data/user/avatar_large_url").or_else(|| text(answer, "/data/user/avatar_url")),
-        metadata,
+        metadata: metadata([("unionId", text(answer, "/data/user/union_id"))]),
     })
 }
 
