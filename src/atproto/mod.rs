@@ -24,7 +24,7 @@ pub use error::{AccountState, Error, Trouble, Unresolved};
 pub use handle::{Handle, Identifier, InvalidIdentifier};
 pub use locate::Located;
 pub use probe::Reachable;
-pub use session::{RefreshedSession, Session};
+pub use session::RefreshedSession;
 pub use token::is_same_refresh_token;
 
 use crate::domain::time::Clock;

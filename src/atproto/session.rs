@@ -29,12 +29,6 @@ const ACCESS_LASTS: Duration = Duration::from_hours(2);
 /// Time limit for ending a useless session.
 const END_WITHIN: Duration = Duration::from_secs(3);
 
-/// A session of the requested identity, begun with an app password.
-#[derive(Debug)]
-pub struct Session {
-    pub issued: IssuedTokens,
-}
-
 /// A refreshed session.
 #[derive(Debug)]
 pub struct RefreshedSession {
@@ -81,12 +75,12 @@ impl Begun {
 }
 
 impl Engine {
-    /// Begins a session on the server of an identity, with an app password.
+    /// Begins a session on the server of an identity, with an app password. Returns its tokens.
     ///
     /// # Errors
     ///
     /// There is no usable session. A useless one has been ended, if its server allowed it.
-    pub async fn create_session(&self, located: &Located, password: &SecretString) -> Result<Session, Error> {
+    pub async fn create_session(&self, located: &Located, password: &SecretString) -> Result<IssuedTokens, Error> {
         if is_of_bluesky(&located.service_url) && !looks_like_app_password(password) {
             // App passwords there have one form. Any other password is the account's own and must not be sent.
             return Err(Error::AppPasswordRequired);
@@ -115,7 +109,7 @@ impl Engine {
             self.abandon(&located.service_url, &refresh).await;
             return Err(useless);
         }
-        Ok(Session { issued: issued(&located.service_url, access, refresh, claims, sent_at) })
+        Ok(issued(&located.service_url, access, refresh, claims, sent_at))
     }
 
     /// Asks for the next tokens of a session, once. Returns the body of a success as it came: store it before

@@ -50,11 +50,10 @@ impl Upstream {
         password: SecretString,
         deadline: Instant,
     ) -> Result<Consent, Error> {
-        let session = timeout_at(deadline, self.atproto.create_session(located, &password))
+        let issued = timeout_at(deadline, self.atproto.create_session(located, &password))
             .await
             .unwrap_or(Err(Error::PdsUnreachable(Trouble::TooSlow)))?;
         drop(password);
-        let issued = session.issued;
         let account = self.atproto.account(directory, located, &issued.tokens.access_token);
         let account = timeout_at(deadline, account).await.unwrap_or_else(|_| located.bare_account());
         Ok(Consent::new(issued, Identity::single(account)))
