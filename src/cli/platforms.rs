@@ -64,12 +64,7 @@ pub(super) fn find<'a>(config: &'a Config, name: &str) -> Result<Listing<'a>, Fa
 
 /// Texts about a platform, for operators.
 pub(super) fn guide(config: &Config, name: &str) -> Guide {
-    configured(config, name).map_or(bluesky::GUIDE, |configured| configured.platform().guide)
-}
-
-/// `None` for Bluesky, which is no OAuth platform.
-fn configured<'a>(config: &'a Config, name: &str) -> Option<&'a ConfiguredPlatform> {
-    config.platforms.iter_all().find(|configured| configured.platform().name == name)
+    config.platforms.find_any(name).map_or(bluesky::GUIDE, |configured| configured.platform().guide)
 }
 
 /// The URL to which a platform sends browsers back.
@@ -82,7 +77,7 @@ pub(super) fn to_register(config: &Config, platform: &Listing<'_>) -> Result<Str
     if !platform.has_callback {
         return Err("none: it has no redirect");
     }
-    if configured(config, platform.name).is_some_and(ConfiguredPlatform::has_servers) {
+    if config.platforms.find_any(platform.name).is_some_and(ConfiguredPlatform::has_servers) {
         return Err("none: the broker registers itself");
     }
     Ok(callback_url(config, platform.name))
@@ -125,7 +120,7 @@ fn show(config: &Config, name: &str) -> Result<String, Failure> {
 
 fn describe(config: &Config, listing: &Listing<'_>, state: &str) -> String {
     let name = listing.name;
-    let (configured, guide) = (configured(config, name), guide(config, name));
+    let (configured, guide) = (config.platforms.find_any(name), guide(config, name));
     let of_protocol = match configured {
         Some(configured) => of_oauth(configured.platform()),
         None => of_bluesky(config.platforms.bluesky().unwrap_or(&Bluesky::default())),

@@ -7,7 +7,7 @@ use std::sync::LazyLock;
 
 use url::Url;
 
-use super::{BUILT_IN, Platform, Registry, Revocation, RevocationReach, Subject, Text};
+use super::{BUILT_IN, ConfiguredPlatform, Platform, Registry, Revocation, RevocationReach, Subject, Text};
 
 /// Consents that a revocation ends besides its own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -22,20 +22,20 @@ impl Registry {
     /// True where a person's consent is known to be to one client id alone.
     #[must_use]
     pub fn are_consents_to_one_client(&self, platform: &str) -> bool {
-        let known = self.iter_all().map(super::ConfiguredPlatform::platform).find(|known| known.name == platform);
-        known.is_some_and(|known| known.revocation_reach == RevocationReach::ConsentToClient)
+        let reach = self.find_any(platform).map(|known| known.platform().revocation_reach);
+        reach == Some(RevocationReach::ConsentToClient)
     }
 
     /// Consents under the same client that a revocation at a platform reaches: those at every platform that shares its
     /// consents. Empty where a revocation ends its own tokens only.
     #[must_use]
     pub fn reached_by_revocation(&self, platform: &str) -> Vec<Reached<'_>> {
-        let all = || self.iter_all().map(super::ConfiguredPlatform::platform);
-        let Some(revoking) = all().find(|known| known.name == platform) else { return Vec::new() };
+        let Some(revoking) = self.find_any(platform).map(ConfiguredPlatform::platform) else { return Vec::new() };
         if revoking.revocation == Revocation::Unsupported {
             return Vec::new();
         }
-        let sharing: Vec<&Platform> = all().filter(|other| other.shares_consents_with(revoking)).collect();
+        let all = self.iter_all().map(ConfiguredPlatform::platform);
+        let sharing: Vec<&Platform> = all.filter(|other| other.shares_consents_with(revoking)).collect();
         if sharing.iter().all(|platform| platform.revocation_reach == RevocationReach::Tokens) {
             return Vec::new();
         }

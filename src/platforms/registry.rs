@@ -214,13 +214,19 @@ impl Registry {
     /// The page where the operator manages the app at a built-in platform.
     #[must_use]
     pub fn console(&self, name: &str) -> Option<&'static str> {
-        self.platforms.get(name)?.platform().console()
+        self.find_any(name)?.platform().console()
     }
 
     /// The OAuth platform of that name, unless the operator disabled it.
     #[must_use]
     pub fn find(&self, name: &str) -> Option<&ConfiguredPlatform> {
-        self.platforms.get(name).filter(|platform| platform.enabled)
+        self.find_any(name).filter(|platform| platform.enabled)
+    }
+
+    /// The OAuth platform of that name, also a disabled one.
+    #[must_use]
+    pub fn find_any(&self, name: &str) -> Option<&ConfiguredPlatform> {
+        self.platforms.get(name)
     }
 
     /// All enabled OAuth platforms, by name.

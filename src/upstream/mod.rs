@@ -237,14 +237,14 @@ impl Upstream {
     /// True where each account has a token of its own, and the grant's is the person's: Facebook's Pages.
     #[must_use]
     pub fn has_token_per_account(&self, platform: &str) -> bool {
-        let has_own = |known: &Platform| known.name == platform && known.identity.accounts == Accounts::FacebookPages;
-        self.platforms.iter_all().any(|known| has_own(known.platform()))
+        let known = self.platforms.find_any(platform);
+        known.is_some_and(|known| known.platform().identity.accounts == Accounts::FacebookPages)
     }
 
     /// True when the platform sends the browser back with a fragment, which the next redirect has to end.
     #[must_use]
     pub fn adds_fragment(&self, platform: &str) -> bool {
-        self.platforms.iter_all().any(|known| known.platform().name == platform && known.platform().adds_fragment)
+        self.platforms.find_any(platform).is_some_and(|known| known.platform().adds_fragment)
     }
 
     /// True where a platform accepts the same refresh token again for a while and leads it to the same successor.

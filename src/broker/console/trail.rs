@@ -6,7 +6,7 @@ use crate::broker::{Broker, Caller, Error};
 use crate::domain::activity::{Hour, hour_of};
 use crate::domain::audit::Recorded;
 use crate::domain::id::AccessKeyId;
-use crate::platforms::{Availability, Remark};
+use crate::platforms::{Availability, ConfiguredPlatform, Remark};
 use crate::store::{self, Connection, access_keys, activity, audit};
 
 /// Entries on a page.
@@ -89,9 +89,8 @@ impl Broker {
     #[must_use]
     pub fn known_platforms(&self) -> Vec<KnownPlatform> {
         let remarks = self.upstream.platforms().remarks(self.clock.now().day());
-        let registers_itself = |name: &str| {
-            self.upstream.platforms().iter_all().any(|one| one.platform().name == name && one.has_servers())
-        };
+        let registers_itself =
+            |name: &str| self.upstream.platforms().find_any(name).is_some_and(ConfiguredPlatform::has_servers);
         let listed = self.upstream.platforms().listings().into_iter().map(|platform| KnownPlatform {
             remarks: remarks.iter().filter(|remark| remark.platform == platform.name).cloned().collect(),
             name: platform.name.to_owned(),
