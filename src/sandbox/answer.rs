@@ -26,6 +26,14 @@ enum Body {
     Oversized(usize),
 }
 
+/// The object without its null members: an answer leaves out what it does not have.
+pub(super) fn without_nulls(mut object: Value) -> Value {
+    if let Some(members) = object.as_object_mut() {
+        members.retain(|_, value| !value.is_null());
+    }
+    object
+}
+
 impl Reply {
     pub(super) fn json(status: u16, body: &Value) -> Self {
         Self::typed(status, "application/json; charset=utf-8", body.to_string().into_bytes())

@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use super::accounts::{self, BlueskyAccount, Document, STRAYS, Standing};
 use super::{NAME, Refused, parameters, session};
-use crate::sandbox::answer::Reply;
+use crate::sandbox::answer::{Reply, without_nulls};
 use crate::sandbox::call::{Call, form_decoded};
 use crate::sandbox::serve::WHY;
 use crate::sandbox::world::World;
@@ -106,23 +106,19 @@ pub(super) fn public_profile(world: &mut World, call: &Call) -> Result<Reply, Re
         Standing::Deactivated => Err(Refused::new(400, "AccountDeactivated", "Account is deactivated")),
         Standing::TakenDown => Err(Refused::new(400, "AccountTakedown", "Account has been suspended")),
         Standing::Active | Standing::SecondFactor => {
-            let mut profile = json!({
+            let is_named = !account.display_name.is_empty();
+            let file = account.handle.strip_suffix(".test").unwrap_or_default();
+            let profile = json!({
                 "did": account.did,
                 "handle": account.handle,
                 "followersCount": 1,
                 "followsCount": 2,
                 "postsCount": 3,
                 "labels": [],
+                "avatar": is_named.then(|| format!("{}/{NAME}/pictures/{file}.svg", world.base_url)),
+                "displayName": is_named.then_some(account.display_name),
             });
-            if !account.display_name.is_empty()
-                && let Some(profile) = profile.as_object_mut()
-            {
-                let file = account.handle.strip_suffix(".test").unwrap_or_default();
-                let picture = format!("{}/{NAME}/pictures/{file}.svg", world.base_url);
-                profile.insert("avatar".to_owned(), picture.into());
-                profile.insert("displayName".to_owned(), account.display_name.into());
-            }
-            Ok(Reply::json(200, &profile))
+            Ok(Reply::json(200, &without_nulls(profile)))
         }
     }
 }

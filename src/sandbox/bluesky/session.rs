@@ -17,7 +17,7 @@ use super::accounts::{self, ACCOUNTS, BlueskyAccount, Standing};
 use super::{NAME, Refused, identity};
 use crate::domain::secret::Digest256;
 use crate::domain::time::Timestamp;
-use crate::sandbox::answer::Reply;
+use crate::sandbox::answer::{Reply, without_nulls};
 use crate::sandbox::bounded::Bounded;
 use crate::sandbox::call::{Body, Call, Fields};
 use crate::sandbox::record::TokenKind;
@@ -359,7 +359,7 @@ fn described(world: &World, account: &'static BlueskyAccount) -> Value {
     let impersonated = world.bluesky.impersonated.as_deref();
     let told = impersonated.and_then(accounts::find).unwrap_or(account);
     let standing = world.bluesky.standing(account);
-    let mut answer = json!({
+    without_nulls(json!({
         "did": impersonated.unwrap_or(account.did),
         "didDoc": identity::document_of(world, told),
         "handle": told.handle,
@@ -367,13 +367,8 @@ fn described(world: &World, account: &'static BlueskyAccount) -> Value {
         "emailConfirmed": true,
         "emailAuthFactor": standing == Standing::SecondFactor,
         "active": standing != Standing::Deactivated,
-    });
-    if standing == Standing::Deactivated
-        && let Some(answer) = answer.as_object_mut()
-    {
-        answer.insert("status".to_owned(), "deactivated".into());
-    }
-    answer
+        "status": (standing == Standing::Deactivated).then_some("deactivated"),
+    }))
 }
 
 fn jwt(kind: &str, claims: &Value) -> String {

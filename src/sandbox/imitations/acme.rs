@@ -6,7 +6,7 @@
 use serde_json::json;
 
 use super::{Authorize, Challenge, CodeRules, Endpoint, Example, Imitation, Parameter, Persona, Pkce, Scopes};
-use crate::sandbox::answer::Reply;
+use crate::sandbox::answer::{Reply, without_nulls};
 use crate::sandbox::authorize::Objection;
 use crate::sandbox::call::Call;
 use crate::sandbox::desk::Desk;
@@ -115,20 +115,17 @@ fn token(desk: &mut Desk<'_>, call: &Call) -> Result<Reply, Problem> {
 fn tokens(desk: &mut Desk<'_>, grant: &Grant) -> Reply {
     let claims = json!({"sub": grant.persona.user_id, "nonce": grant.parameter("nonce")});
     let issuer = format!("{}/acme", desk.world.base_url);
-    let mut answer = json!({
+    let answer = json!({
         "access_token": desk.issue(grant, TokenKind::Access, "acme-access-", Some(ACCESS)),
         "token_type": "Bearer",
         "expires_in": ACCESS,
         "scope": grant.scopes.join(" "),
         "id_token": desk.id_token(grant, &issuer, &claims),
+        "refresh_token": grant
+            .has("offline_access")
+            .then(|| desk.issue(grant, TokenKind::Refresh, "acme-refresh-", Some(REFRESH))),
     });
-    if grant.has("offline_access")
-        && let Some(answer) = answer.as_object_mut()
-    {
-        let refresh = desk.issue(grant, TokenKind::Refresh, "acme-refresh-", Some(REFRESH));
-        answer.insert("refresh_token".to_owned(), refresh.into());
-    }
-    Reply::json(200, &answer)
+    Reply::json(200, &without_nulls(answer))
 }
 
 /// RFC 7009: 200 for known and unknown tokens; either kind ends the grant.
@@ -147,20 +144,16 @@ fn me(desk: &mut Desk<'_>, call: &Call) -> Result<Reply, Problem> {
     call.query(&[], &[])?;
     let grant = desk.bearer(call, &["openid"])?;
     let persona = grant.persona;
-    let mut answer = json!({"sub": persona.user_id});
-    if let Some(answer) = answer.as_object_mut() {
-        if grant.has("profile") {
-            answer.insert("name".to_owned(), persona.name.into());
-            if !persona.handle.is_empty() {
-                answer.insert("preferred_username".to_owned(), persona.handle.into());
-                answer.insert("picture".to_owned(), desk.picture(&grant).into());
-            }
-        }
-        if grant.has("email") {
-            answer.insert("email".to_owned(), format!("{}@example.com", persona.id).into());
-        }
-    }
-    Ok(Reply::json(200, &answer))
+    let has_profile = grant.has("profile");
+    let has_handle = has_profile && !persona.handle.is_empty();
+    let answer = json!({
+        "sub": persona.user_id,
+        "name": has_profile.then_some(persona.name),
+        "preferred_username": has_handle.then_some(persona.handle),
+        "picture": has_handle.then(|| desk.picture(&grant)),
+        "email": grant.has("email").then(|| persona.email()),
+    });
+    Ok(Reply::json(200, &without_nulls(answer)))
 }
 
 fn refuse(refusal: &Refusal<'_>) -> Reply {

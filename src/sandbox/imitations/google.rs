@@ -7,7 +7,7 @@
 use serde_json::json;
 
 use super::{Parameter, Refusal};
-use crate::sandbox::answer::Reply;
+use crate::sandbox::answer::{Reply, without_nulls};
 use crate::sandbox::call::Call;
 use crate::sandbox::desk::Desk;
 use crate::sandbox::problem::{Dead, Problem};
@@ -43,23 +43,17 @@ pub(super) fn token(desk: &mut Desk<'_>, call: &Call) -> Result<Reply, Problem> 
         }
         desk.redeem(&client, fields)?
     };
-    let mut answer = json!({
+    let gets_refresh_token = !refreshing && wants_refresh_token(desk, &grant);
+    let claims = json!({"sub": subject(&grant)});
+    let answer = json!({
         "access_token": desk.issue(&grant, TokenKind::Access, "ya29.", Some(ACCESS)),
         "expires_in": ACCESS,
         "scope": grant.scopes.join(" "),
         "token_type": "Bearer",
+        "refresh_token": gets_refresh_token.then(|| desk.issue(&grant, TokenKind::Refresh, "1//0", None)),
+        "id_token": grant.has("openid").then(|| desk.id_token(&grant, "https://accounts.google.com", &claims)),
     });
-    if let Some(answer) = answer.as_object_mut() {
-        if !refreshing && wants_refresh_token(desk, &grant) {
-            let refresh = desk.issue(&grant, TokenKind::Refresh, "1//0", None);
-            answer.insert("refresh_token".to_owned(), refresh.into());
-        }
-        if grant.has("openid") {
-            let claims = json!({"sub": subject(&grant)});
-            answer.insert("id_token".to_owned(), desk.id_token(&grant, "https://accounts.google.com", &claims).into());
-        }
-    }
-    Ok(Reply::json(200, &answer))
+    Ok(Reply::json(200, &without_nulls(answer)))
 }
 
 fn wants_refresh_token(desk: &mut Desk<'_>, grant: &Grant) -> bool {
@@ -85,17 +79,13 @@ pub(super) fn revoke(desk: &mut Desk<'_>, call: &Call) -> Result<Reply, Problem>
 pub(super) fn userinfo(desk: &mut Desk<'_>, call: &Call) -> Result<Reply, Problem> {
     call.query(&[], &[])?;
     let grant = desk.bearer(call, &["profile"])?;
-    let mut answer = json!({
+    let answer = json!({
         "id": subject(&grant),
         "name": grant.persona.name,
         "picture": desk.picture(&grant),
+        "email": grant.has("email").then(|| grant.persona.email()),
     });
-    if grant.has("email")
-        && let Some(answer) = answer.as_object_mut()
-    {
-        answer.insert("email".to_owned(), format!("{}@example.com", grant.persona.id).into());
-    }
-    Ok(Reply::json(200, &answer))
+    Ok(Reply::json(200, &without_nulls(answer)))
 }
 
 /// An API's refusal for a reason other than credentials.

@@ -8,7 +8,7 @@
 use serde_json::{Value, json};
 
 use super::{Authorize, Challenge, CodeRules, Endpoint, Example, Imitation, Persona, Pkce, Scopes, google, select};
-use crate::sandbox::answer::Reply;
+use crate::sandbox::answer::{Reply, without_nulls};
 use crate::sandbox::call::{Call, Fields};
 use crate::sandbox::desk::Desk;
 use crate::sandbox::problem::Problem;
@@ -99,22 +99,13 @@ struct Account {
 struct Location {
     id: String,
     title: String,
-    posts: Posts,
+    /// As its metadata says; `None`: the member is left out, which means no.
+    takes_posts: Option<bool>,
     on_the_map: bool,
 }
 
-/// Posts at a location, as its metadata says.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Posts {
-    /// No: the member is there and false.
-    No,
-    /// No: the member is left out.
-    Unsaid,
-    Yes,
-}
-
 fn shop(id: &str, title: &str) -> Location {
-    Location { id: id.to_owned(), title: title.to_owned(), posts: Posts::Yes, on_the_map: true }
+    Location { id: id.to_owned(), title: title.to_owned(), takes_posts: Some(true), on_the_map: true }
 }
 
 fn accounts_of(persona: &Persona) -> Vec<Account> {
@@ -146,8 +137,8 @@ fn accounts_of(persona: &Persona) -> Vec<Account> {
             "115000000000000000001",
             vec![
                 shop("305000000000000001", "Open for posts"),
-                Location { posts: Posts::No, ..shop("305000000000000002", "Posts switched off") },
-                Location { posts: Posts::Unsaid, ..shop("305000000000000003", "Nothing said of posts") },
+                Location { takes_posts: Some(false), ..shop("305000000000000002", "Posts switched off") },
+                Location { takes_posts: None, ..shop("305000000000000003", "Nothing said of posts") },
             ],
         )],
         _ => vec![personal("113000000000000000001", Vec::new())],
@@ -180,13 +171,9 @@ fn part<T: Clone>(
 }
 
 /// An answer without its empty members.
-fn listed(name: &str, items: &[Value], next: Option<String>) -> Reply {
-    let mut answer = serde_json::Map::new();
-    if !items.is_empty() {
-        answer.insert(name.to_owned(), items.into());
-    }
-    answer.extend(next.map(|next| ("nextPageToken".to_owned(), next.into())));
-    Reply::json(200, &Value::Object(answer))
+fn listed(name: &str, items: &[Value], next: Option<&str>) -> Reply {
+    let items = (!items.is_empty()).then_some(items);
+    Reply::json(200, &without_nulls(json!({name: items, "nextPageToken": next})))
 }
 
 fn accounts(desk: &mut Desk<'_>, call: &Call) -> Result<Reply, Problem> {
@@ -207,7 +194,7 @@ fn accounts(desk: &mut Desk<'_>, call: &Call) -> Result<Reply, Problem> {
         .collect();
     let at_once = if grant.persona.id == "chain" { 1 } else { ACCOUNTS_MOST };
     let (items, next) = part(&all, fields, ACCOUNTS_MOST, ACCOUNTS_MOST, at_once)?;
-    Ok(listed("accounts", &items, next))
+    Ok(listed("accounts", &items, next.as_deref()))
 }
 
 fn locations(desk: &mut Desk<'_>, call: &Call) -> Result<Reply, Problem> {
@@ -221,7 +208,7 @@ fn locations(desk: &mut Desk<'_>, call: &Call) -> Result<Reply, Problem> {
     let at_once = if grant.persona.id == "chain" { 9 } else { LOCATIONS_MOST };
     let (items, next) = part(&account.locations, fields, LOCATIONS_USUAL, LOCATIONS_MOST, at_once)?;
     let items: Vec<Value> = items.iter().map(|location| view(location, &mask)).collect();
-    Ok(listed("locations", &items, next))
+    Ok(listed("locations", &items, next.as_deref()))
 }
 
 fn location(desk: &mut Desk<'_>, call: &Call) -> Result<Reply, Problem> {
@@ -258,30 +245,20 @@ fn read_mask(mask: &str) -> Result<Vec<&str>, Problem> {
 }
 
 fn view(location: &Location, mask: &[&str]) -> Value {
-    let mut metadata = json!({"hasVoiceOfMerchant": true, "placeId": format!("ChIJ{}", location.id)});
-    let mut all = json!({
+    let metadata = json!({
+        "hasVoiceOfMerchant": true,
+        "placeId": format!("ChIJ{}", location.id),
+        "mapsUri": location.on_the_map.then(|| format!("https://maps.google.com/maps?cid={}", location.id)),
+        "canOperateLocalPost": location.takes_posts,
+    });
+    let address = json!({"regionCode": "GB", "locality": "Sandbox", "addressLines": ["1 Made-up Street"]});
+    let all = json!({
         "name": format!("locations/{}", location.id),
         "languageCode": "en",
         "title": location.title,
-        "storefrontAddress": {
-            "regionCode": "GB",
-            "locality": "Sandbox",
-            "addressLines": ["1 Made-up Street"],
-        },
+        "storefrontAddress": location.on_the_map.then_some(address),
         "websiteUri": format!("https://shop-{}.example/", location.id),
+        "metadata": without_nulls(metadata),
     });
-    if let (Some(all), Some(metadata)) = (all.as_object_mut(), metadata.as_object_mut()) {
-        if location.on_the_map {
-            metadata.insert("mapsUri".to_owned(), format!("https://maps.google.com/maps?cid={}", location.id).into());
-        } else {
-            all.remove("storefrontAddress");
-        }
-        match location.posts {
-            Posts::No => metadata.insert("canOperateLocalPost".to_owned(), false.into()),
-            Posts::Unsaid => None,
-            Posts::Yes => metadata.insert("canOperateLocalPost".to_owned(), true.into()),
-        };
-        all.insert("metadata".to_owned(), metadata.clone().into());
-    }
     select(&all, mask)
 }

@@ -143,7 +143,8 @@ fn me(desk: &mut Desk<'_>, call: &Call) -> Result<Reply, Problem> {
             &trace,
         ));
     }
-    let mut user = json!({
+    let is_named = !persona.name.is_empty();
+    let user = json!({
         "id": app_scoped_id(&grant).to_string(),
         "user_id": persona.user_id,
         "username": persona.handle,
@@ -151,13 +152,9 @@ fn me(desk: &mut Desk<'_>, call: &Call) -> Result<Reply, Problem> {
         "followers_count": 12,
         "follows_count": 3,
         "media_count": 7,
+        "name": is_named.then_some(persona.name),
+        "profile_picture_url": is_named.then(|| desk.picture(&grant)),
     });
-    if !persona.name.is_empty()
-        && let Some(user) = user.as_object_mut()
-    {
-        user.insert("name".to_owned(), persona.name.into());
-        user.insert("profile_picture_url".to_owned(), desk.picture(&grant).into());
-    }
     let user = select(&user, &names);
     Ok(Reply::json(200, &if answers_flat(&grant) { user } else { json!({"data": [user]}) }))
 }

@@ -8,7 +8,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use super::Refusal;
-use crate::sandbox::answer::Reply;
+use crate::sandbox::answer::{Reply, without_nulls};
 use crate::sandbox::authorize::Objection;
 use crate::sandbox::call::Call;
 use crate::sandbox::desk::Desk;
@@ -99,11 +99,14 @@ pub(super) fn caller(desk: &Desk<'_>, call: &Call, in_query: Option<&str>, scope
 }
 
 pub(super) fn graph_error(status: u16, code: u16, subcode: Option<u16>, message: &str, trace: &str) -> Reply {
-    let mut error = json!({"message": message, "type": "OAuthException", "code": code, "fbtrace_id": trace});
-    if let (Some(subcode), Some(error)) = (subcode, error.as_object_mut()) {
-        error.insert("error_subcode".to_owned(), subcode.into());
-    }
-    Reply::json(status, &json!({"error": error}))
+    let error = json!({
+        "message": message,
+        "type": "OAuthException",
+        "code": code,
+        "error_subcode": subcode,
+        "fbtrace_id": trace,
+    });
+    Reply::json(status, &json!({"error": without_nulls(error)}))
 }
 
 pub(super) fn refuse(refusal: &Refusal<'_>) -> Reply {

@@ -134,6 +134,12 @@ pub(super) struct Persona {
     pub(super) note: &'static str,
 }
 
+impl Persona {
+    fn email(&self) -> String {
+        format!("{}@example.com", self.id)
+    }
+}
+
 /// The choice on the consent page beyond scopes: pages that an app may see.
 #[derive(Debug)]
 pub(super) struct Choice {
@@ -323,10 +329,10 @@ impl Challenge {
     }
 }
 
-/// The JSON members of `all` whose names are among `names`.
+/// The JSON members of `all` that have a value and whose names are among `names`.
 fn select(all: &serde_json::Value, names: &[&str]) -> serde_json::Value {
     let members = all.as_object().into_iter().flatten();
-    let chosen = members.filter(|(name, _)| names.contains(&name.as_str()));
+    let chosen = members.filter(|(name, value)| !value.is_null() && names.contains(&name.as_str()));
     serde_json::Value::Object(chosen.map(|(name, value)| (name.clone(), value.clone())).collect())
 }
 

@@ -7,7 +7,7 @@
 use serde_json::json;
 
 use super::{Authorize, CodeRules, Endpoint, Example, Imitation, Parameter, Persona, Scopes};
-use crate::sandbox::answer::Reply;
+use crate::sandbox::answer::{Reply, without_nulls};
 use crate::sandbox::authorize::Objection;
 use crate::sandbox::call::Call;
 use crate::sandbox::desk::Desk;
@@ -79,16 +79,14 @@ fn token(desk: &mut Desk<'_>, call: &Call) -> Result<Reply, Problem> {
         }
         other => return Err(Problem::GrantType(other.unwrap_or_default().to_owned())),
     };
-    let mut answer = json!({
+    let answer = json!({
         "access_token": desk.issue(&grant, TokenKind::Access, "eyJ-", Some(ACCESS)),
         "token_type": "bearer",
         "expires_in": ACCESS,
         "scope": grant.scopes.join(" "),
+        "refresh_token": refresh,
     });
-    if let (Some(refresh), Some(answer)) = (refresh, answer.as_object_mut()) {
-        answer.insert("refresh_token".to_owned(), refresh.into());
-    }
-    Ok(Reply::json(200, &answer))
+    Ok(Reply::json(200, &without_nulls(answer)))
 }
 
 /// 204 whether the token was known or not. A refresh token takes its access tokens along.

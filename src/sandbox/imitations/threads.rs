@@ -103,17 +103,14 @@ fn me(desk: &mut Desk<'_>, call: &Call) -> Result<Reply, Problem> {
     names.push("id");
     let grant = meta::caller(desk, call, fields.find("access_token"), BASIC)?;
     let persona = grant.persona;
-    let mut user = json!({
+    let is_named = !persona.name.is_empty();
+    let user = json!({
         "id": persona.user_id,
         "username": persona.handle,
         "is_verified": false,
         "threads_biography": "",
+        "name": is_named.then_some(persona.name),
+        "threads_profile_picture_url": is_named.then(|| desk.picture(&grant)),
     });
-    if !persona.name.is_empty()
-        && let Some(user) = user.as_object_mut()
-    {
-        user.insert("name".to_owned(), persona.name.into());
-        user.insert("threads_profile_picture_url".to_owned(), desk.picture(&grant).into());
-    }
     Ok(Reply::json(200, &select(&user, &names)))
 }

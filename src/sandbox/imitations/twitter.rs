@@ -6,7 +6,7 @@
 use serde_json::json;
 
 use super::{Authorize, Challenge, CodeRules, Endpoint, Example, Imitation, Persona, Pkce, Scopes, field_list, select};
-use crate::sandbox::answer::Reply;
+use crate::sandbox::answer::{Reply, without_nulls};
 use crate::sandbox::call::Call;
 use crate::sandbox::desk::Desk;
 use crate::sandbox::problem::{Dead, Problem, Refusal};
@@ -91,19 +91,14 @@ fn token(desk: &mut Desk<'_>, call: &Call) -> Result<Reply, Problem> {
 }
 
 fn tokens(desk: &mut Desk<'_>, grant: &Grant) -> Reply {
-    let mut answer = json!({
+    let answer = json!({
         "token_type": "bearer",
         "expires_in": ACCESS,
         "access_token": desk.issue(grant, TokenKind::Access, "x-access-", Some(ACCESS)),
         "scope": grant.scopes.join(" "),
+        "refresh_token": grant.has("offline.access").then(|| desk.issue(grant, TokenKind::Refresh, "x-refresh-", None)),
     });
-    if grant.has("offline.access")
-        && let Some(answer) = answer.as_object_mut()
-    {
-        let refresh = desk.issue(grant, TokenKind::Refresh, "x-refresh-", None);
-        answer.insert("refresh_token".to_owned(), refresh.into());
-    }
-    Reply::json(200, &answer)
+    Reply::json(200, &without_nulls(answer))
 }
 
 /// Revoking an access token ends that token, a refresh token the whole grant.
@@ -133,19 +128,15 @@ fn me(desk: &mut Desk<'_>, call: &Call) -> Result<Reply, Problem> {
         return Err(Problem::Scope("users.email".to_owned()));
     }
     let persona = grant.persona;
-    let mut user = json!({
+    let user = json!({
         "id": persona.user_id,
         "name": persona.name,
         "username": persona.handle,
         "verified": false,
         "created_at": "2013-12-14T04:35:55.000Z",
-        "confirmed_email": format!("{}@example.com", persona.id),
+        "confirmed_email": persona.email(),
+        "profile_image_url": (persona.id == "ada").then(|| desk.picture(&grant)),
     });
-    if persona.id == "ada"
-        && let Some(user) = user.as_object_mut()
-    {
-        user.insert("profile_image_url".to_owned(), desk.picture(&grant).into());
-    }
     Ok(Reply::json(200, &json!({"data": select(&user, &names)})))
 }
 

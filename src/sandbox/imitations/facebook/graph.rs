@@ -10,7 +10,7 @@ use super::super::select;
 use super::pages::{self, BUSINESSES, Page, Place};
 use super::token::{self, caller, of_a_person};
 use super::visible;
-use crate::sandbox::answer::Reply;
+use crate::sandbox::answer::{Reply, without_nulls};
 use crate::sandbox::call::{Call, Fields};
 use crate::sandbox::desk::Desk;
 use crate::sandbox::problem::Problem;
@@ -22,8 +22,8 @@ const USUAL: usize = 25;
 const MOST: usize = 100;
 
 const PERSON: [&str; 4] = ["email", "id", "name", "picture"];
-const PAGE: [&str; 9] = ["about", "access_token", "category", "fan_count", "id", "link", "name", "picture", "tasks"];
-const USERNAME: &str = "username";
+const PAGE: [&str; 10] =
+    ["about", "access_token", "category", "fan_count", "id", "link", "name", "picture", "tasks", "username"];
 
 /// The names in `fields`, without their modifiers (`picture.type(large)`, `picture{url}`).
 fn names<'a>(fields: Fields<'a>, known: &[&str], otherwise: &'static str) -> Result<Vec<&'a str>, Problem> {
@@ -54,21 +54,17 @@ pub(super) fn me(desk: &mut Desk<'_>, call: &Call) -> Result<Reply, Problem> {
     let (_, token, grant) = caller(desk, call)?;
     if let Some(id) = &token.page {
         let page = find(&grant, id)?;
-        let names = names(fields, &known(), "id,name")?;
+        let names = names(fields, &PAGE, "id,name")?;
         return Ok(Reply::json(200, &node(desk, &token, &grant, &page, &names, true)));
     }
     let names = names(fields, &PERSON, "id,name")?;
-    let mut person = json!({"id": grant.persona.user_id, "name": grant.persona.name});
-    if let Some(person) = person.as_object_mut() {
-        if names.contains(&"picture") {
-            person.insert("picture".to_owned(), picture(&desk.picture(&grant)));
-        }
-        if names.contains(&"email") && grant.has("email") {
-            person.insert("email".to_owned(), format!("{}@example.com", grant.persona.id).into());
-        }
-        person.retain(|name, _| names.contains(&name.as_str()));
-    }
-    Ok(Reply::json(200, &person))
+    let person = json!({
+        "id": grant.persona.user_id,
+        "name": grant.persona.name,
+        "picture": picture(&desk.picture(&grant)),
+        "email": grant.has("email").then(|| grant.persona.email()),
+    });
+    Ok(Reply::json(200, &select(&person, &names)))
 }
 
 pub(super) fn accounts(desk: &mut Desk<'_>, call: &Call) -> Result<Reply, Problem> {
@@ -106,12 +102,8 @@ pub(super) fn page(desk: &mut Desk<'_>, call: &Call) -> Result<Reply, Problem> {
     if token.page.as_ref().is_some_and(|own| *own != page.id) {
         return Err(Problem::Scope("pages_read_engagement or Page Public Content Access".to_owned()));
     }
-    let names = names(fields, &known(), "id,name")?;
+    let names = names(fields, &PAGE, "id,name")?;
     Ok(Reply::json(200, &node(desk, &token, &grant, &page, &names, true)))
-}
-
-fn known() -> Vec<&'static str> {
-    PAGE.into_iter().chain([USERNAME]).collect()
 }
 
 fn segment(call: &Call, at: usize) -> &str {
@@ -150,7 +142,7 @@ fn listed(desk: &mut Desk<'_>, call: &Call, edge: &str, here: impl Fn(&Page) -> 
     let fields = call.query(&[], &["access_token", "after", "fields", "limit"])?;
     let (value, token, grant) = caller(desk, call)?;
     of_a_person(&token, edge)?;
-    let names = names(fields, &known(), "access_token,category,name,id,tasks")?;
+    let names = names(fields, &PAGE, "access_token,category,name,id,tasks")?;
     // Without the permission the list is empty, and nothing says why.
     let may = grant.has("pages_show_list");
     let pages: Vec<Page> = visible(&grant).into_iter().filter(|page| may && here(page)).collect();
@@ -180,18 +172,15 @@ impl Window {
             None => 0,
         };
         let end = (from + limit).min(total);
-        let mut paging = json!({"cursors": {"before": cursor(from), "after": cursor(end)}});
-        if end < total
-            && let Some(paging) = paging.as_object_mut()
-        {
+        let next = (end < total).then(|| {
             let mut query = url::form_urlencoded::Serializer::new(String::new());
             query.append_pair("access_token", token);
             query.extend_pairs(fields.find("fields").map(|names| ("fields", names)));
             query.append_pair("limit", &limit.to_string()).append_pair("after", &cursor(end));
-            let next = format!("{}/facebook{}?{}", desk.world.base_url, call.path, query.finish());
-            paging.insert("next".to_owned(), next.into());
-        }
-        Ok(Self { from, limit, paging })
+            format!("{}/facebook{}?{}", desk.world.base_url, call.path, query.finish())
+        });
+        let paging = json!({"cursors": {"before": cursor(from), "after": cursor(end)}, "next": next});
+        Ok(Self { from, limit, paging: without_nulls(paging) })
     }
 
     fn of<'a, T>(&self, all: &'a [T]) -> impl Iterator<Item = &'a T> + use<'a, T> {
@@ -221,28 +210,23 @@ fn picture(url: &str) -> Value {
 
 /// A Page with the requested fields; `asked_alone`: not in a list.
 fn node(desk: &mut Desk<'_>, by: &Token, grant: &Grant, page: &Page, names: &[&str], asked_alone: bool) -> Value {
-    let mut node = json!({
+    let gives = match page.token {
+        pages::Token::Listed => true,
+        pages::Token::Never => false,
+        pages::Token::OnRequest => asked_alone,
+    };
+    let is_asked = gives && names.contains(&"access_token");
+    let node = json!({
         "about": "",
+        "access_token": is_asked.then(|| token::of_page(desk, by, grant, page)),
         "category": "Brand",
         "fan_count": 3,
         "id": page.id,
         "link": format!("https://www.facebook.com/{}", page.id),
         "name": page.name,
+        "picture": page.has_picture.then(|| picture(&desk.picture(grant))),
         "tasks": page.tasks,
+        "username": page.username,
     });
-    if let Some(node) = node.as_object_mut() {
-        node.extend(page.username.map(|username| (USERNAME.to_owned(), username.into())));
-        if page.has_picture {
-            node.insert("picture".to_owned(), picture(&desk.picture(grant)));
-        }
-        let gives = match page.token {
-            pages::Token::Listed => true,
-            pages::Token::Never => false,
-            pages::Token::OnRequest => asked_alone,
-        };
-        if gives && names.contains(&"access_token") {
-            node.insert("access_token".to_owned(), token::of_page(desk, by, grant, page).into());
-        }
-    }
     select(&node, names)
 }

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use super::super::meta::graph_error;
 use super::pages::Page;
 use super::visible;
-use crate::sandbox::answer::Reply;
+use crate::sandbox::answer::{Reply, without_nulls};
 use crate::sandbox::call::Call;
 use crate::sandbox::desk::Desk;
 use crate::sandbox::problem::{Dead, Problem, Refusal};
@@ -43,13 +43,9 @@ pub(super) fn token(desk: &mut Desk<'_>, call: &Call) -> Result<Reply, Problem> 
                 return Err(Problem::Token(Dead::Unknown));
             }
             let token = desk.issue(&grant, TokenKind::LongLived, PREFIX, Some(LONG));
-            let mut answer = json!({"access_token": token, "token_type": "bearer"});
-            if grant.persona.id != "basil"
-                && let Some(answer) = answer.as_object_mut()
-            {
-                answer.insert("expires_in".to_owned(), LONG.into());
-            }
-            Ok(Reply::json(200, &answer))
+            let expires_in = (grant.persona.id != "basil").then_some(LONG);
+            let answer = json!({"access_token": token, "token_type": "bearer", "expires_in": expires_in});
+            Ok(Reply::json(200, &without_nulls(answer)))
         }
         Some(other) => Err(Problem::GrantType(other.to_owned())),
     }

@@ -9,7 +9,7 @@ mod organizations;
 use serde_json::{Value, json};
 
 use super::{Authorize, CodeRules, Endpoint, Example, Imitation, Persona, QueryOfRedirect, Scopes};
-use crate::sandbox::answer::Reply;
+use crate::sandbox::answer::{Reply, without_nulls};
 use crate::sandbox::authorize::Objection;
 use crate::sandbox::call::Call;
 use crate::sandbox::desk::Desk;
@@ -148,29 +148,22 @@ fn token(desk: &mut Desk<'_>, call: &Call) -> Result<Reply, Problem> {
 /// `repeated` is the refresh token that a refresh repeats, with the rest of its life.
 fn tokens(desk: &mut Desk<'_>, grant: &Grant, repeated: Option<&str>) -> Reply {
     let left = REFRESH.saturating_sub(grant.created_at.until(desk.now()).as_secs());
-    let life = if grant.client.approved { ACCESS.min(left) } else { ACCESS };
-    let mut answer = json!({
+    let refreshes = grant.client.approved;
+    let life = if refreshes { ACCESS.min(left) } else { ACCESS };
+    let claims = json!({"sub": grant.persona.user_id});
+    let answer = json!({
         "access_token": desk.issue(grant, TokenKind::Access, "AQX", Some(life)),
         "expires_in": life,
         "scope": grant.scopes.join(","),
         "token_type": "Bearer",
+        "refresh_token": refreshes.then(|| match repeated {
+            Some(refresh) => refresh.to_owned(),
+            None => desk.issue(grant, TokenKind::Refresh, "AQW", Some(left)),
+        }),
+        "refresh_token_expires_in": refreshes.then_some(left),
+        "id_token": grant.has("openid").then(|| desk.id_token(grant, "https://www.linkedin.com/oauth", &claims)),
     });
-    if let Some(answer) = answer.as_object_mut() {
-        if grant.client.approved {
-            let refresh = match repeated {
-                Some(refresh) => refresh.to_owned(),
-                None => desk.issue(grant, TokenKind::Refresh, "AQW", Some(left)),
-            };
-            answer.insert("refresh_token".to_owned(), refresh.into());
-            answer.insert("refresh_token_expires_in".to_owned(), left.into());
-        }
-        if grant.has("openid") {
-            let claims = json!({"sub": grant.persona.user_id});
-            let token = desk.id_token(grant, "https://www.linkedin.com/oauth", &claims);
-            answer.insert("id_token".to_owned(), token.into());
-        }
-    }
-    Reply::json(200, &answer)
+    Reply::json(200, &without_nulls(answer))
 }
 
 fn revoke(desk: &mut Desk<'_>, call: &Call) -> Result<Reply, Problem> {
@@ -192,23 +185,17 @@ fn userinfo(desk: &mut Desk<'_>, call: &Call) -> Result<Reply, Problem> {
     let plain = persona.id == "ada";
     // Both forms of the locale occur in practice.
     let locale: Value = if plain { json!({"country": "US", "language": "en"}) } else { json!("de_DE") };
-    let mut answer = json!({
+    let answer = json!({
         "sub": persona.user_id,
         "name": persona.name,
         "given_name": given,
         "family_name": family,
         "locale": locale,
+        "picture": plain.then(|| desk.picture(&grant)),
+        "email": grant.has("email").then(|| persona.email()),
+        "email_verified": grant.has("email").then_some(true),
     });
-    if let Some(answer) = answer.as_object_mut() {
-        if plain {
-            answer.insert("picture".to_owned(), desk.picture(&grant).into());
-        }
-        if grant.has("email") {
-            answer.insert("email".to_owned(), format!("{}@example.com", persona.id).into());
-            answer.insert("email_verified".to_owned(), true.into());
-        }
-    }
-    Ok(Reply::json(200, &answer))
+    Ok(Reply::json(200, &without_nulls(answer)))
 }
 
 fn me(desk: &mut Desk<'_>, call: &Call) -> Result<Reply, Problem> {

@@ -8,7 +8,7 @@ use serde_json::{Map, Value, json};
 
 use super::super::select;
 use super::Persona;
-use crate::sandbox::answer::Reply;
+use crate::sandbox::answer::{Reply, without_nulls};
 use crate::sandbox::call::{Call, Fields};
 use crate::sandbox::desk::Desk;
 use crate::sandbox::problem::Problem;
@@ -193,20 +193,15 @@ pub(super) fn look_up(desk: &mut Desk<'_>, call: &Call) -> Result<Reply, Problem
 }
 
 fn view(organization: &Organization) -> Value {
-    let mut view = json!({
+    let urn = format!("urn:li:digitalmediaAsset:C4D0BAQ{}", organization.id);
+    without_nulls(json!({
         "id": organization.id,
         "localizedName": organization.name,
         "name": {"localized": {"en_US": organization.name}, "preferredLocale": {"country": "US", "language": "en"}},
         "vanityName": organization.vanity_name,
         "primaryOrganizationType": "NONE",
-    });
-    if organization.has_logo
-        && let Some(view) = view.as_object_mut()
-    {
-        let urn = format!("urn:li:digitalmediaAsset:C4D0BAQ{}", organization.id);
-        view.insert("logoV2".to_owned(), json!({"cropped": urn, "original": urn}));
-    }
-    view
+        "logoV2": organization.has_logo.then(|| json!({"cropped": urn, "original": urn})),
+    }))
 }
 
 /// The older finder, whose projection resolves references.
