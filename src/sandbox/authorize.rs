@@ -2,8 +2,6 @@
 //!
 //! Invariant: the browser is sent only to a checked redirect URI, and only to loopback.
 
-use std::fmt;
-
 use url::Url;
 
 use super::call::{Call, Fields};
@@ -18,7 +16,8 @@ use crate::domain::redirect::is_loopback;
 const DECISION: u64 = 600;
 
 /// A mistake in an authorize request, with a sentence for a person.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
 pub(super) enum Objection {
     Challenge(String),
     Client(String),
@@ -29,21 +28,6 @@ pub(super) enum Objection {
     State(String),
     /// A scope that the platform has and this client may not request.
     UnapprovedScope(String),
-}
-
-impl fmt::Display for Objection {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Challenge(why)
-            | Self::Client(why)
-            | Self::Parameter(why)
-            | Self::RedirectUri(why)
-            | Self::ResponseType(why)
-            | Self::Scope(why)
-            | Self::State(why)
-            | Self::UnapprovedScope(why) => f.write_str(why),
-        }
-    }
 }
 
 /// Result of an authorize request.

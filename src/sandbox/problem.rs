@@ -1,79 +1,60 @@
 //! The mistakes that a platform can find in a request, before it words them.
 
-use std::fmt;
-
 use super::step::{Fault, Step};
 
 /// Why a token, a code or a grant is invalid.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, thiserror::Error)]
 pub(super) enum Dead {
+    #[error("has expired")]
     Expired,
+    #[error("was revoked")]
     Revoked,
     /// Used before, where one use is allowed.
+    #[error("was used before")]
     Spent,
+    #[error("is not one of this client's")]
     Unknown,
-}
-
-impl fmt::Display for Dead {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Expired => "has expired",
-            Self::Revoked => "was revoked",
-            Self::Spent => "was used before",
-            Self::Unknown => "is not one of this client's",
-        })
-    }
 }
 
 /// A mistake in a request. `Display` is for the person who debugs the broker; each platform has its own words for the
 /// broker.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(super) enum Problem {
-    /// Unknown, or the wrong secret.
+    #[error("the client id is unknown or the secret is wrong")]
     Client,
     /// Authenticated not at all, or in a way that the platform does not take.
+    #[error("the client did not authenticate the way this platform wants: {0}")]
     ClientAuthentication(&'static str),
+    #[error("the code {0}")]
     Code(Dead),
+    #[error("the body's content type '{0}' is not taken here")]
     ContentType(String),
+    #[error("the grant type '{0}' is not known here")]
     GrantType(String),
     /// The platform has not approved the app for this API.
+    #[error("this app has a quota of zero, as it was told to say")]
     NoQuota,
     /// A parameter that is missing, unknown, repeated, or has an invalid value.
+    #[error("{0}")]
     Parameter(String),
+    #[error("too many requests, as it was told to say")]
     RateLimited,
+    #[error("redirect_uri differs from the one of the authorize request")]
     RedirectUri,
+    #[error("the refresh token {0}")]
     RefreshToken(Dead),
     /// The grant does not cover this scope.
+    #[error("the scope {0} was not granted")]
     Scope(String),
+    #[error("a server error, as it was told to say")]
     ServerError,
+    #[error("the access token {0}")]
     Token(Dead),
-    /// A long-lived token that is not yet a day old and cannot be renewed.
+    /// A long-lived token that is not yet a day old.
+    #[error("the token is less than 24 hours old and cannot be renewed yet")]
     TooYoung,
+    #[error("code_verifier does not match the code_challenge of the authorize request")]
     Verifier,
-}
-
-impl fmt::Display for Problem {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Client => f.write_str("the client id is unknown or the secret is wrong"),
-            Self::ClientAuthentication(wanted) => {
-                write!(f, "the client did not authenticate the way this platform wants: {wanted}")
-            }
-            Self::Code(dead) => write!(f, "the code {dead}"),
-            Self::ContentType(got) => write!(f, "the body's content type '{got}' is not taken here"),
-            Self::GrantType(got) => write!(f, "the grant type '{got}' is not known here"),
-            Self::NoQuota => f.write_str("this app has a quota of zero, as it was told to say"),
-            Self::Parameter(what) => f.write_str(what),
-            Self::RateLimited => f.write_str("too many requests, as it was told to say"),
-            Self::RedirectUri => f.write_str("redirect_uri differs from the one of the authorize request"),
-            Self::RefreshToken(dead) => write!(f, "the refresh token {dead}"),
-            Self::Scope(scope) => write!(f, "the scope {scope} was not granted"),
-            Self::ServerError => f.write_str("a server error, as it was told to say"),
-            Self::Token(dead) => write!(f, "the access token {dead}"),
-            Self::TooYoung => f.write_str("the token is less than 24 hours old and cannot be renewed yet"),
-            Self::Verifier => f.write_str("code_verifier does not match the code_challenge of the authorize request"),
-        }
-    }
 }
 
 impl Problem {
