@@ -17,7 +17,7 @@ pub(super) struct Client {
 }
 
 impl Client {
-    /// The three clients that every platform knows.
+    /// The three clients that every platform knows: the operator's, a caller's own, and a self-serve one.
     pub(super) fn all(platform: &str) -> [Self; 3] {
         [
             Self {
@@ -54,29 +54,27 @@ pub fn platforms() -> impl Iterator<Item = &'static str> {
 
 /// Client id and secret of the app that [`configuration`] configures.
 pub fn client(platform: &str) -> Result<(String, String), UnknownPlatform> {
-    pair(platform, false)
+    clients(platform).map(|[client, _, _]| client)
 }
 
 /// Client id and secret of a second app, for callers that bring their own.
 pub fn own_client(platform: &str) -> Result<(String, String), UnknownPlatform> {
-    pair(platform, true)
+    clients(platform).map(|[_, own, _]| own)
 }
 
 /// Client id and secret of a third app, which no platform has reviewed.
 pub fn self_serve_client(platform: &str) -> Result<(String, String), UnknownPlatform> {
-    let client = Client::all(find(platform)?.name).into_iter().find(|client| client.own && !client.approved);
-    client.map(|client| (client.id, client.secret)).ok_or_else(|| unknown(platform))
+    clients(platform).map(|[_, _, self_serve]| self_serve)
+}
+
+/// Id and secret of each client.
+fn clients(platform: &str) -> Result<[(String, String); 3], UnknownPlatform> {
+    Ok(Client::all(find(platform)?.name).map(|client| (client.id, client.secret)))
 }
 
 /// The requests of a broker that makes no mistake.
 pub fn example(platform: &str) -> Result<&'static Example, UnknownPlatform> {
     find(platform).map(|imitation| &imitation.example)
-}
-
-fn pair(platform: &str, own: bool) -> Result<(String, String), UnknownPlatform> {
-    let imitation = find(platform)?;
-    let client = Client::all(imitation.name).into_iter().find(|client| client.own == own);
-    client.map(|client| (client.id, client.secret)).ok_or_else(|| unknown(platform))
 }
 
 pub(super) fn find(platform: &str) -> Result<&'static Imitation, UnknownPlatform> {
