@@ -9,7 +9,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
 use super::multipart;
-use super::problem::Problem;
+use super::problem::{Dead, Problem};
 use super::record::first;
 
 /// Headers that are recorded.
@@ -118,6 +118,14 @@ impl<'a> Fields<'a> {
         self.find(name).unwrap_or_default()
     }
 
+    /// Checks the required parameter `grant_type`.
+    pub(super) fn expect_grant_type(&self, wanted: &str) -> Result<(), Problem> {
+        match self.get("grant_type") {
+            given if given == wanted => Ok(()),
+            given => Err(Problem::GrantType(given.to_owned())),
+        }
+    }
+
     /// Checks a parameter that has one allowed value.
     pub(super) fn expect(&self, name: &str, value: &str) -> Result<(), Problem> {
         match self.find(name) {
@@ -172,6 +180,15 @@ impl Call {
 
     pub(super) fn bearer(&self) -> Option<&str> {
         self.header("authorization")?.strip_prefix("Bearer ").filter(|token| !token.is_empty())
+    }
+
+    /// The access token, in the query or as bearer, once.
+    pub(super) fn access_token(&self) -> Result<&str, Problem> {
+        match (first(&self.query, "access_token"), self.bearer()) {
+            (Some(token), None) | (None, Some(token)) => Ok(token),
+            (None, None) => Err(Problem::Token(Dead::Unknown)),
+            (Some(_), Some(_)) => Err(Problem::Parameter("the access token was sent twice".to_owned())),
+        }
     }
 
     /// Client id and secret of `Authorization: Basic`, each form-decoded (RFC 6749 section 2.3.1).

@@ -38,9 +38,7 @@ pub(super) fn token(desk: &mut Desk<'_>, call: &Call) -> Result<Reply, Problem> 
     } else {
         let fields =
             call.form(&["client_id", "client_secret", "code", "grant_type", "redirect_uri"], &["code_verifier"])?;
-        if fields.get("grant_type") != "authorization_code" {
-            return Err(Problem::GrantType(fields.get("grant_type").to_owned()));
-        }
+        fields.expect_grant_type("authorization_code")?;
         desk.redeem(&client, fields)?
     };
     let gets_refresh_token = !refreshing && wants_refresh_token(desk, &grant);

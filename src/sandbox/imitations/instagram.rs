@@ -131,7 +131,7 @@ fn me(desk: &mut Desk<'_>, call: &Call) -> Result<Reply, Problem> {
     let fields = call.query(&[], &["access_token", "fields"])?;
     let mut names = field_list(fields.find("fields").unwrap_or("id"), &KNOWN)?;
     names.push("id");
-    let grant = meta::caller(desk, call, fields.find("access_token"), BASIC)?;
+    let grant = meta::caller(desk, call, BASIC)?;
     let persona = grant.persona;
     if persona.id == "personal" {
         let trace = desk.world.random();

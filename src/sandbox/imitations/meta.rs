@@ -15,7 +15,7 @@ use crate::sandbox::desk::Desk;
 use crate::sandbox::problem::{Dead, Problem};
 use crate::sandbox::record::TokenKind;
 use crate::sandbox::step::Step;
-use crate::sandbox::world::{Grant, Token};
+use crate::sandbox::world::Grant;
 
 pub(super) const CODE: u64 = 60 * 60;
 pub(super) const SHORT: u64 = 60 * 60;
@@ -40,18 +40,14 @@ pub(super) fn sent_back(_: &Objection) -> Option<&'static str> {
 pub(super) fn exchange_code(desk: &mut Desk<'_>, call: &Call) -> Result<Grant, Problem> {
     let client = desk.body_client(call, "client_id")?;
     let fields = call.form_or_multipart(&["client_id", "client_secret", "code", "grant_type", "redirect_uri"], &[])?;
-    if fields.get("grant_type") != "authorization_code" {
-        return Err(Problem::GrantType(fields.get("grant_type").to_owned()));
-    }
+    fields.expect_grant_type("authorization_code")?;
     desk.redeem(&client, fields)
 }
 
 /// The exchange of a short-lived token: `grant_type`, `client_secret` and `access_token` in the query, no client id.
 pub(super) fn lengthen(desk: &mut Desk<'_>, call: &Call, grant_type: &str, prefix: &str) -> Result<Reply, Problem> {
     let fields = call.query(&["grant_type", "client_secret", "access_token"], &[])?;
-    if fields.get("grant_type") != grant_type {
-        return Err(Problem::GrantType(fields.get("grant_type").to_owned()));
-    }
+    fields.expect_grant_type(grant_type)?;
     let client = desk.client_by_secret(fields.get("client_secret"))?;
     let (token, grant) = desk.access(fields.get("access_token"), &[])?;
     if grant.client != client || token.kind != TokenKind::Access {
@@ -69,9 +65,7 @@ pub(super) fn renew(
     scope: &str,
 ) -> Result<(Value, Grant), Problem> {
     let fields = call.query(&["grant_type", "access_token"], &[])?;
-    if fields.get("grant_type") != grant_type {
-        return Err(Problem::GrantType(fields.get("grant_type").to_owned()));
-    }
+    fields.expect_grant_type(grant_type)?;
     let (token, grant) = desk.access(fields.get("access_token"), &[scope])?;
     if token.kind != TokenKind::LongLived {
         return Err(Problem::Token(Dead::Unknown));
@@ -87,15 +81,9 @@ fn long_lived(desk: &mut Desk<'_>, grant: &Grant, prefix: &str) -> Value {
     json!({"access_token": token, "token_type": "bearer", "expires_in": LONG})
 }
 
-/// The grant of an API call's token, in the query or as bearer, once.
-pub(super) fn caller(desk: &Desk<'_>, call: &Call, in_query: Option<&str>, scope: &str) -> Result<Grant, Problem> {
-    let value = match (in_query, call.bearer()) {
-        (Some(value), None) | (None, Some(value)) => value,
-        (None, None) => return Err(Problem::Token(Dead::Unknown)),
-        (Some(_), Some(_)) => return Err(Problem::Parameter("the access token was sent twice".to_owned())),
-    };
-    let (_, grant): (Token, Grant) = desk.access(value, &[scope])?;
-    Ok(grant)
+/// The grant of an API call's token.
+pub(super) fn caller(desk: &Desk<'_>, call: &Call, scope: &str) -> Result<Grant, Problem> {
+    desk.access(call.access_token()?, &[scope]).map(|(_, grant)| grant)
 }
 
 pub(super) fn graph_error(status: u16, code: u16, subcode: Option<u16>, message: &str, trace: &str) -> Reply {

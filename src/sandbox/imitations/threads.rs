@@ -87,7 +87,7 @@ fn renew(desk: &mut Desk<'_>, call: &Call) -> Result<Reply, Problem> {
 /// Inspects a token. The caller's token may be the same.
 fn debug_token(desk: &mut Desk<'_>, call: &Call) -> Result<Reply, Problem> {
     let fields = call.query(&["input_token"], &["access_token"])?;
-    meta::caller(desk, call, fields.find("access_token"), BASIC)?;
+    meta::caller(desk, call, BASIC)?;
     let (_, grant) = desk.access(fields.find("input_token").unwrap_or_default(), &[])?;
     Ok(Reply::json(
         200,
@@ -101,7 +101,7 @@ fn me(desk: &mut Desk<'_>, call: &Call) -> Result<Reply, Problem> {
     let fields = call.query(&[], &["access_token", "fields"])?;
     let mut names = field_list(fields.find("fields").unwrap_or("id"), &KNOWN)?;
     names.push("id");
-    let grant = meta::caller(desk, call, fields.find("access_token"), BASIC)?;
+    let grant = meta::caller(desk, call, BASIC)?;
     let persona = grant.persona;
     let is_named = !persona.name.is_empty();
     let user = json!({

@@ -64,13 +64,9 @@ pub(super) fn of_page(desk: &mut Desk<'_>, by: &Token, grant: &Grant, page: &Pag
     value
 }
 
-/// A live token of a person or of a Page, in the query or as a bearer token, once.
+/// The live token of a call, a person's or a Page's.
 pub(super) fn caller(desk: &Desk<'_>, call: &Call) -> Result<(String, Token, Grant), Problem> {
-    let value = match (first(&call.query, "access_token"), call.bearer()) {
-        (Some(value), None) | (None, Some(value)) => value,
-        (None, None) => return Err(Problem::Token(Dead::Unknown)),
-        (Some(_), Some(_)) => return Err(Problem::Parameter("the access token was sent twice".to_owned())),
-    };
+    let value = call.access_token()?;
     let (token, grant) = live(desk, value)?;
     Ok((value.to_owned(), token, grant))
 }
