@@ -7,7 +7,7 @@ use actix_web::http::StatusCode;
 use actix_web::http::header::{HeaderName, HeaderValue};
 use actix_web::{HttpResponse, web};
 use futures_util::stream;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 /// An answer of the sandbox.
 #[derive(Debug, Clone)]
@@ -38,6 +38,11 @@ impl Reply {
     pub(super) fn json(status: u16, body: &Value) -> Self {
         Self::typed(status, "application/json; charset=utf-8", body.to_string().into_bytes())
             .header("cache-control", "no-store")
+    }
+
+    /// An error of OAuth 2.0 (RFC 6749, section 5.2).
+    pub(super) fn oauth_error(status: u16, error: &str, description: &str) -> Self {
+        Self::json(status, &json!({"error": error, "error_description": description}))
     }
 
     pub(super) fn html(status: u16, body: impl Into<Vec<u8>>) -> Self {

@@ -2,7 +2,6 @@
 
 use actix_web::http::Method;
 use actix_web::{HttpRequest, HttpResponse, web};
-use serde_json::json;
 
 use super::answer::Reply;
 use super::authorize::{self, Opened};
@@ -99,11 +98,11 @@ async fn platform(control: &Control, imitation: &'static Imitation, call: Call) 
         }
         None if endpoints.is_empty() => {
             let why = format!("{} has nothing at {path}", imitation.label);
-            Reply::json(404, &json!({"error": "not_found", "error_description": why})).header(WHY, why)
+            Reply::oauth_error(404, "not_found", &why).header(WHY, why)
         }
         None => {
             let why = format!("{path} does not take {method}");
-            Reply::json(405, &json!({"error": "method_not_allowed", "error_description": why})).header(WHY, why)
+            Reply::oauth_error(405, "method_not_allowed", &why).header(WHY, why)
         }
     }
 }

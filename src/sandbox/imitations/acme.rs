@@ -157,9 +157,7 @@ fn me(desk: &mut Desk<'_>, call: &Call) -> Result<Reply, Problem> {
 }
 
 fn refuse(refusal: &Refusal<'_>) -> Reply {
-    let oauth = |status, error: &str| {
-        Reply::json(status, &json!({"error": error, "error_description": refusal.problem.to_string()}))
-    };
+    let oauth = |status, error: &str| Reply::oauth_error(status, error, &refusal.problem.to_string());
     let bearer = |status, error: &str| {
         oauth(status, error).header("www-authenticate", format!("Bearer realm=\"acme\", error=\"{error}\""))
     };

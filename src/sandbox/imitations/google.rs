@@ -114,9 +114,7 @@ fn quota(metric: &str, limit: &str) -> Reply {
 }
 
 pub(super) fn refuse(refusal: &Refusal<'_>) -> Reply {
-    let oauth = |status, error: &str, description: &str| {
-        Reply::json(status, &json!({"error": error, "error_description": description}))
-    };
+    let oauth = Reply::oauth_error;
     let api = |status: u16, name: &str, reason: &str, message: &str| {
         let errors = json!([{"message": message, "domain": "global", "reason": reason}]);
         let error = json!({"code": status, "message": message, "errors": errors, "status": name});

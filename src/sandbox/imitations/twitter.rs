@@ -141,9 +141,7 @@ fn me(desk: &mut Desk<'_>, call: &Call) -> Result<Reply, Problem> {
 }
 
 fn refuse(refusal: &Refusal<'_>) -> Reply {
-    let oauth = |status, error: &str, description: &str| {
-        Reply::json(status, &json!({"error": error, "error_description": description}))
-    };
+    let oauth = Reply::oauth_error;
     let api = |status: u16, title: &str, detail: &str| {
         Reply::json(status, &json!({"title": title, "type": "about:blank", "status": status, "detail": detail}))
     };
