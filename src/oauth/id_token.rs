@@ -10,6 +10,8 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use jsonwebtoken::jwk::{Jwk, KeyAlgorithm, PublicKeyUse};
 use jsonwebtoken::{Algorithm, DecodingKey};
 use secrecy::ExposeSecret;
@@ -207,10 +209,8 @@ struct Header {
 }
 
 fn read_header(token: &str) -> Result<Header, NotProven> {
-    use base64::Engine as _;
-    let header = token.trim().split_once('.').ok_or(NotProven::Unreadable)?.0;
-    let header = base64::engine::general_purpose::URL_SAFE_NO_PAD.decode(header).ok().and_then(|json| read_json(&json));
-    let header = header.ok_or(NotProven::Unreadable)?;
+    let (header, _) = token.trim().split_once('.').ok_or(NotProven::Unreadable)?;
+    let header = read_part(header).ok_or(NotProven::Unreadable)?;
     let text = |name: &str| header.get(name).and_then(Value::as_str);
     // RFC 7515, section 4.1.11: nothing that must be understood is.
     if header.get("crit").is_some_and(|crit| !crit.is_null()) {
@@ -269,10 +269,14 @@ pub(super) fn are_of_two(one: &str, other: &str) -> bool {
 
 /// The claims of a token, which only a caller that verified it believes.
 fn read_claims(token: &str) -> Option<Value> {
-    use base64::Engine as _;
     let (message, _) = token.trim().rsplit_once('.')?;
     let (_, claims) = message.split_once('.')?;
-    read_json(&base64::engine::general_purpose::URL_SAFE_NO_PAD.decode(claims).ok()?)
+    read_part(claims)
+}
+
+/// The JSON in a part of a token.
+fn read_part(part: &str) -> Option<Value> {
+    read_json(&URL_SAFE_NO_PAD.decode(part).ok()?)
 }
 
 fn check(
@@ -332,8 +336,6 @@ fn expose(secret: &secrecy::SecretString) -> &str {
 
 #[cfg(test)]
 mod tests {
-    use base64::Engine as _;
-
     use super::*;
 
     #[test]
@@ -351,7 +353,7 @@ mod tests {
             (r#"{"typ":"JWT"}"#, Err(NotProven::Unreadable)),
             ("x", Err(NotProven::Unreadable)),
         ] {
-            let token = format!("{}.e30.c2ln", base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(header));
+            let token = format!("{}.e30.c2ln", URL_SAFE_NO_PAD.encode(header));
             assert_eq!(read_header(&token), expected, "{header}");
         }
     }
