@@ -63,7 +63,10 @@ pub fn read_refresh(
     let read = match read {
         // The same token again: without a lifetime, its end is the same as well.
         Ok(issued) if platform.refresh == Refresh::ExchangedAgain && issued.tokens.shares(tokens) => {
-            tokens::read_of(platform, answer, sent_at, None)
+            tokens::read_of(platform, answer, sent_at, None).map(|read| {
+                let access_expires_at = read.access_expires_at.and(issued.access_expires_at);
+                IssuedTokens { access_expires_at, ..read }
+            })
         }
         read => read,
     };
@@ -295,6 +298,7 @@ mod tests {
         for (answer, life) in [
             (json!({"access_token": "EAAsame"}), None),
             (json!({"access_token": "EAAsame", "expires_in": 864_000}), Some(864_000)),
+            (json!({"access_token": "EAAsame", "expires_in": 5_184_000_000_u64}), Some(5_184_000)),
             (json!({"access_token": "EAAnew"}), Some(60 * 86_400)),
         ] {
             let issued = read_refresh(&platform("facebook"), &tokens, answer.to_string().as_bytes(), asked_at).unwrap();

@@ -166,11 +166,10 @@ fn read_value(
         return Err([answer, tokens].into_iter().find(|value| has_code(value)).map_or(NotTokens::Unreadable, refused));
     };
     let known = default_expires_in.map(Duration::from_secs);
-    let expires_in = lifetime(tokens, sent_at, &ACCESS)
-        .map(|sent| known.filter(|known| is_thousandfold(sent, *known)).unwrap_or(sent))
+    let expires_in = lifetime(tokens, sent_at, &ACCESS, known)
         .or(known)
         .or_else(|| ACCESS.is_over(tokens, sent_at).then_some(UNTOLD));
-    let refresh_expires_in = lifetime(tokens, sent_at, &REFRESH);
+    let refresh_expires_in = lifetime(tokens, sent_at, &REFRESH, None);
     Ok(IssuedTokens {
         issued_at: sent_at,
         access_expires_at: expires_in.map(|lifetime| sent_at.plus(lifetime)),
@@ -287,10 +286,14 @@ fn is_likely(end: Timestamp, sent_at: Timestamp) -> bool {
 }
 
 /// How long a token lives; `None` where the answer does not say. 0 or less says nothing: some platforms send it for
-/// tokens that never expire.
-fn lifetime(tokens: &Value, sent_at: Timestamp, names: &Lifetimes) -> Option<Duration> {
+/// tokens that never expire. `known`: the lifetime of the platform's tokens.
+fn lifetime(tokens: &Value, sent_at: Timestamp, names: &Lifetimes, known: Option<Duration>) -> Option<Duration> {
     let span = |name: &&str| {
         let seconds = number(tokens.get(*name)?)?;
+        // The milliseconds of a few weeks look like a point in time, or like decades.
+        if let Some(known) = known.filter(|known| is_thousandfold(seconds, *known)) {
+            return Some(known);
+        }
         // A point in time, even one that is just over, is likelier than decades.
         let is_time = moment_of(seconds).is_some_and(|end| is_likely(end, sent_at));
         (seconds > 0.0 && !is_time).then(|| Duration::from_secs_f64(seconds.min(LONGEST)))
@@ -303,8 +306,9 @@ fn lifetime(tokens: &Value, sent_at: Timestamp, names: &Lifetimes) -> Option<Dur
 }
 
 /// True for a lifetime that a platform sends in milliseconds, give or take a tenth.
-fn is_thousandfold(sent: Duration, known: Duration) -> bool {
-    sent.abs_diff(known * 1000) <= known * 100
+fn is_thousandfold(sent: f64, known: Duration) -> bool {
+    let millis = known.as_secs_f64() * 1000.0;
+    (sent - millis).abs() <= millis / 10.0
 }
 
 /// A point in time: RFC 3339, in UTC where it names no zone, or a number.
@@ -466,6 +470,22 @@ mod tests {
         let body = br#"{"access_token":"a","refresh_token":"r","refresh_token_expires_at":1700086400}"#;
         let refresh = read(body, SENT, None, Some(7200)).unwrap().refresh_expires_at.unwrap();
         assert_eq!(SENT.until(refresh).as_secs(), 86_400);
+    }
+
+    #[test]
+    fn a_known_lifetime_in_milliseconds_is_recognised_however_long_it_is() {
+        const DAY: u64 = 86_400;
+        for days in [5, 7, 14, 20, 30, 60, 365, 3650] {
+            let life = days * DAY;
+            for sent in [life * 1000, (life - 5) * 1000] {
+                let body = format!(r#"{{"access_token":"a","expires_in":{sent}}}"#);
+                let issued = read(body.as_bytes(), SENT, None, Some(life)).unwrap();
+                assert_eq!(issued.access_expires_at.map(|at| SENT.until(at).as_secs()), Some(life), "{sent}");
+            }
+        }
+        let in_time = format!(r#"{{"access_token":"a","expires_in":{}}}"#, 1_700_000_000 + 60 * DAY);
+        let issued = read(in_time.as_bytes(), SENT, None, Some(60 * DAY)).unwrap();
+        assert_eq!(issued.access_expires_at, Some(SENT.plus(Duration::from_secs(60 * DAY))));
     }
 
     #[test]
