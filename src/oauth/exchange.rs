@@ -252,7 +252,7 @@ fn read_tokens(
     body: &[u8],
     sent_at: Timestamp,
 ) -> Result<IssuedTokens, PlatformError> {
-    tokens::read_of(platform, body, sent_at, platform.default_expires_in).map_err(|not| match not {
+    tokens::read_of(platform, step, body, sent_at, platform.default_expires_in).map_err(|not| match not {
         // TikTok sends errors with status 200.
         NotTokens::Error(error) => ErrorAnswer::read(&error).error(platform, step, OK),
         NotTokens::Unreadable => {

@@ -32,7 +32,7 @@ impl OauthClient<'_> {
         let (platform, step) = (&*self.platform, Step::Refresh);
         let answer = self.send_as_client(step, |client| client.refresh_request(tokens, scopes)).await?;
         let answer = answer.map_err(|error| error.at(&platform.name, step))?;
-        let read = || tokens::read_of(platform, &answer.body, self.engine.clock.now(), None);
+        let read = || tokens::read_of(platform, step, &answer.body, self.engine.clock.now(), None);
         let error = match answer.retry_after {
             // Slack may say in a success how long to wait, which the body alone cannot tell.
             Some(_) if answer.is_success() => match read() {
@@ -59,11 +59,11 @@ pub fn read_refresh(
     answer: &[u8],
     sent_at: Timestamp,
 ) -> Result<IssuedTokens, PlatformError> {
-    let read = tokens::read_of(platform, answer, sent_at, platform.default_expires_in);
+    let read = tokens::read_of(platform, Step::Refresh, answer, sent_at, platform.default_expires_in);
     let read = match read {
         // The same token again: without a lifetime, its end is the same as well.
         Ok(issued) if platform.refresh == Refresh::ExchangedAgain && issued.tokens.shares(tokens) => {
-            tokens::read_of(platform, answer, sent_at, None).map(|read| {
+            tokens::read_of(platform, Step::Refresh, answer, sent_at, None).map(|read| {
                 let access_expires_at = read.access_expires_at.and(issued.access_expires_at);
                 IssuedTokens { access_expires_at, ..read }
             })

@@ -12,7 +12,7 @@ use secrecy::{ExposeSecret as _, SecretString};
 
 use super::OauthClient;
 use super::error_answer::ErrorAnswer;
-use super::tokens::{self, NotTokens};
+use super::tokens::{self, Nested, NotTokens};
 use crate::domain::failure::Failure;
 use crate::domain::platform_error::{PlatformError, Step};
 use crate::domain::secret::Digest256;
@@ -111,7 +111,7 @@ impl OauthClient<'_> {
             return Some(ErrorAnswer::of_token_endpoint(answer));
         }
         // TikTok sends errors with status 200.
-        match tokens::read(&answer.body, self.engine.clock.now(), self.platform.token_pointer.as_deref(), None) {
+        match tokens::read(&answer.body, self.engine.clock.now(), Nested::of(&self.platform, Step::Refresh), None) {
             Err(NotTokens::Error(error)) => Some(ErrorAnswer::read(&error)),
             Ok(_) | Err(NotTokens::Unreadable) => None,
         }

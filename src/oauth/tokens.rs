@@ -34,25 +34,42 @@ pub(super) enum NotTokens {
     Unreadable,
 }
 
-/// Reads the answer to a request that was sent at `sent_at`. `pointer`: to the tokens, where the platform nests them.
+/// JSON pointer to the tokens in their answer.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Nested<'a> {
+    Always(&'a str),
+    /// There, or not nested.
+    Maybe(&'a str),
+}
+
+impl<'a> Nested<'a> {
+    /// Slack nests a person's tokens, beside the app's own, in the answer to a code and not in the answer to a refresh.
+    pub(super) fn of(platform: &'a Platform, step: Step) -> Option<Self> {
+        let how = if step == Step::Refresh { Self::Maybe } else { Self::Always };
+        platform.token_pointer.as_deref().map(how)
+    }
+}
+
+/// Reads the answer to a request that was sent at `sent_at`. `nested`: where the tokens are, if the platform nests them.
 /// `default_expires_in`: lifetime in seconds when the answer has none, or has it in milliseconds.
 pub(super) fn read(
     body: &[u8],
     sent_at: Timestamp,
-    pointer: Option<&str>,
+    nested: Option<Nested<'_>>,
     default_expires_in: Option<u64>,
 ) -> Result<IssuedTokens, NotTokens> {
     let mut answer = read_body(body).ok_or(NotTokens::Unreadable)?;
-    let issued = read_value(&answer, sent_at, pointer, default_expires_in);
+    let issued = read_value(&answer, sent_at, nested, default_expires_in);
     if !matches!(issued, Err(NotTokens::Error(_))) {
         wipe(&mut answer);
     }
     issued
 }
 
-/// The same in a platform's own way.
+/// The same in a platform's own way, at this step.
 pub(super) fn read_of(
     platform: &Platform,
+    step: Step,
     body: &[u8],
     sent_at: Timestamp,
     default_expires_in: Option<u64>,
@@ -61,7 +78,7 @@ pub(super) fn read_of(
     let is_named = |answer: &Value| {
         read_errors(&platform.errors, Step::Refresh, None, &Said::read(answer)).is_some() && !carries_token(answer)
     };
-    let issued = read(body, sent_at, platform.token_pointer.as_deref(), default_expires_in);
+    let issued = read(body, sent_at, Nested::of(platform, step), default_expires_in);
     let mut issued = issued.map_err(|not| match not {
         NotTokens::Unreadable => read_body(body).filter(is_named).map_or(not, NotTokens::Error),
         NotTokens::Error(_) => not,
@@ -135,13 +152,22 @@ fn refresh_token(value: Option<&Value>) -> Result<Option<SecretString>, NotToken
 }
 
 /// The object that has the tokens as its members.
-fn token_object<'a>(answer: &'a Value, pointer: Option<&str>) -> &'a Value {
-    // Slack nests a person's tokens, beside the app's own, in the answer to a code and not in the answer to a refresh.
-    let nested = pointer.and_then(|pointer| answer.pointer(pointer)).filter(|nested| nested.is_object());
+fn token_object<'a>(answer: &'a Value, nested: Option<Nested<'_>>) -> &'a Value {
+    static NOTHING: Value = Value::Null;
+    let at = |pointer: &str| answer.pointer(pointer).filter(|nested| nested.is_object());
+    match nested {
+        // What is beside it is the app's own.
+        Some(Nested::Always(pointer)) => return at(pointer).unwrap_or(&NOTHING),
+        Some(Nested::Maybe(pointer)) => {
+            if let Some(tokens) = at(pointer) {
+                return tokens;
+            }
+        }
+        None => {}
+    }
     // Instagram documents `{"data": [{…}]}` and often sends the object alone.
-    match (nested, answer.pointer("/data/0")) {
-        (Some(nested), _) => nested,
-        (None, Some(wrapped)) if answer.get("access_token").is_none() => wrapped,
+    match answer.pointer("/data/0") {
+        Some(wrapped) if answer.get("access_token").is_none() => wrapped,
         _ => answer,
     }
 }
@@ -149,10 +175,10 @@ fn token_object<'a>(answer: &'a Value, pointer: Option<&str>) -> &'a Value {
 fn read_value(
     answer: &Value,
     sent_at: Timestamp,
-    pointer: Option<&str>,
+    nested: Option<Nested<'_>>,
     default_expires_in: Option<u64>,
 ) -> Result<IssuedTokens, NotTokens> {
-    let tokens = token_object(answer, pointer);
+    let tokens = token_object(answer, nested);
     // An error beside anything like a token is ambiguous: call it unreadable, so that the answer is kept.
     let refused = |error: &Value| {
         if carries_token(answer) { NotTokens::Unreadable } else { NotTokens::Error(error.clone()) }
@@ -489,6 +515,29 @@ mod tests {
     }
 
     #[test]
+    fn only_a_refresh_may_answer_without_the_nesting() {
+        let slack = crate::platforms::CustomPlatform {
+            token_pointer: Some("/authed_user".to_owned()),
+            ..crate::platforms::CustomPlatform::default()
+        };
+        let slack = slack.platform(None);
+        let read = |step, body: &str| {
+            let read = read_of(&slack, step, body.as_bytes(), SENT, None);
+            read.map(|issued| issued.tokens.access_token.expose_secret().to_owned())
+        };
+        let nested = r#"{"ok":true,"access_token":"xoxb","authed_user":{"id":"U","access_token":"xoxp"}}"#;
+        assert_eq!(read(Step::CodeExchange, nested).unwrap(), "xoxp");
+        assert_eq!(read(Step::Refresh, nested).unwrap(), "xoxp");
+        for others in ["", r#","authed_user":null"#, r#","authed_user":[]"#, r#","data":[{"access_token":"xoxb"}]"#] {
+            let body = format!(r#"{{"ok":true,"access_token":"xoxb"{others}}}"#);
+            assert_eq!(read(Step::CodeExchange, &body).unwrap_err(), NotTokens::Unreadable, "{body}");
+            assert_eq!(read(Step::Refresh, &body).unwrap(), "xoxb", "{body}");
+        }
+        let refused = r#"{"ok":false,"error":"invalid_code"}"#;
+        assert!(matches!(read(Step::CodeExchange, refused), Err(NotTokens::Error(_))));
+    }
+
+    #[test]
     fn forms_are_read() {
         let body =
             b"access_token=gho_16C7&scope=repo%2Cgist+user&token_type=bearer&expires_in=28800&refresh_token=ghr_1\n";
@@ -670,7 +719,7 @@ mod tests {
     fn a_word_of_the_operators_list_is_a_code_wherever_it_is() {
         let errors = vec![("gone".to_owned(), Blame::Reconnect)];
         let acme = Platform { errors, ..BUILT_IN.iter().map(|definition| definition()).next().unwrap() };
-        let read = |body: &str| read_of(&acme, body.as_bytes(), SENT, None).unwrap_err();
+        let read = |body: &str| read_of(&acme, Step::Refresh, body.as_bytes(), SENT, None).unwrap_err();
         assert!(matches!(read(r#"{"status":"gone"}"#), NotTokens::Error(_)));
         assert_eq!(read(r#"{"status":"maintenance"}"#), NotTokens::Unreadable);
         assert_eq!(read(r#"{"status":"gone","new_token":"a"}"#), NotTokens::Unreadable);
@@ -707,7 +756,7 @@ mod tests {
         for (life, seconds) in [(525_600, None), (31_536_000, Some(31_536_000))] {
             let lives = format!(r#""expires_in":5184000,"refresh_token_expires_in":{life}"#);
             let body = format!(r#"{{"access_token":"a","refresh_token":"r",{lives}}}"#);
-            let issued = read_of(&linkedin, body.as_bytes(), SENT, linkedin.default_expires_in).unwrap();
+            let issued = read_of(&linkedin, Step::Refresh, body.as_bytes(), SENT, linkedin.default_expires_in).unwrap();
             assert_eq!(issued.refresh_expires_at.map(|at| SENT.until(at).as_secs()), seconds, "{life}");
         }
         let shorter = br#"{"access_token":"a","expires_in":3600,"refresh_token":"r","refresh_expires_in":1800}"#;
@@ -765,8 +814,8 @@ mod tests {
             ",",
         ];
         crate::fuzz::run("token_answers", &words, |body| {
-            for pointer in [None, Some("/data/0")] {
-                let Ok(issued) = read(body, SENT, pointer, Some(60)) else { continue };
+            for nested in [None, Some(Nested::Always("/data/0")), Some(Nested::Maybe("/data/0"))] {
+                let Ok(issued) = read(body, SENT, nested, Some(60)) else { continue };
                 let is_sendable = |token: &SecretString| {
                     let token = token.expose_secret();
                     !token.is_empty() && token.bytes().all(|byte| byte.is_ascii_graphic())

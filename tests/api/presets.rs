@@ -295,9 +295,11 @@ async fn a_refresh_that_a_server_refuses_is_blamed_as_it_documents() {
     ] {
         let identity = RECORDED.iter().find(|recorded| recorded.preset == preset).unwrap().identity;
         let server = AnyServer::start(move |asked, _| match asked.path.as_str() {
-            "/token" if asked.field("code").is_some() => {
-                answer(r#"{"access_token":"a","refresh_token":"r","expires_in":3600}"#)
-            }
+            "/token" if asked.field("code").is_some() => answer(if preset == "slack" {
+                r#"{"ok":true,"authed_user":{"access_token":"a","refresh_token":"r","expires_in":3600}}"#
+            } else {
+                r#"{"access_token":"a","refresh_token":"r","expires_in":3600}"#
+            }),
             "/token" => whole(status, "", refusal.as_bytes()),
             _ => answer(identity),
         })
