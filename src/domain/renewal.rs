@@ -89,11 +89,13 @@ impl Timing {
         refresh_expires_at: Option<Timestamp>,
         jitter: Jitter,
     ) -> Option<Timestamp> {
-        let of_access = access_expires_at.and_then(|at| self.before(issued_at, at, jitter));
-        let of_refresh = refresh_expires_at.filter(|_| self.renewal == Renewal::RefreshToken).and_then(|expires_at| {
-            // One that expires within the shortest pause is gone by then.
-            self.before(issued_at, expires_at, jitter).filter(|due| *due < expires_at)
+        // A token that has expired by then cannot be used.
+        let in_time = |at| self.before(issued_at, at, jitter).filter(|due| *due < at);
+        let of_access = access_expires_at.and_then(|at| match self.renewal {
+            Renewal::AccessToken => in_time(at),
+            Renewal::Never | Renewal::RefreshToken => self.before(issued_at, at, jitter),
         });
+        let of_refresh = refresh_expires_at.filter(|_| self.renewal == Renewal::RefreshToken).and_then(in_time);
         of_access.into_iter().chain(of_refresh).min()
     }
 
@@ -183,7 +185,12 @@ mod tests {
         assert_eq!(due(Renewal::RefreshToken, 600, 0), Some(300));
         assert_eq!(due(Renewal::RefreshToken, 80, 0), Some(40));
         assert_eq!(due(Renewal::RefreshToken, 3, 0), Some(30), "no busy loop");
-        assert_eq!(due(Renewal::AccessToken, 3600, DAY), Some(DAY));
+        assert_eq!(due(Renewal::AccessToken, DAY + 3600, DAY), Some(DAY));
+        for life in [3600, DAY / 2, DAY] {
+            assert_eq!(due(Renewal::AccessToken, life, DAY), None, "{life}: it expires before it may renew itself");
+        }
+        assert_eq!(due(Renewal::AccessToken, 3, 0), None);
+        assert_eq!(due(Renewal::AccessToken, 40, 0), Some(30));
     }
 
     #[test]
