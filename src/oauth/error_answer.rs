@@ -106,6 +106,8 @@ impl ErrorAnswer {
         let mut read = Self::of_body(answer, outbound::read_json);
         if read.is_page() && !read.is_markup && answer.body.len() <= SENTENCE_MAX {
             read.said.message = String::from_utf8_lossy(&answer.body).to_lowercase();
+            // Cloudflare's firewall answers programs so: "error code: 1020".
+            read.said.is_page = read.said.message.starts_with("error code: ");
         }
         read
     }
@@ -634,7 +636,9 @@ mod tests {
         // A firewall's page says nothing of permissions.
         for (body, failure) in [
             ("<!DOCTYPE html><title>Attention Required!</title>", IdentityUnavailable),
-            ("forbidden", IdentityUnavailable),
+            ("error code: 1020", IdentityUnavailable),
+            ("Not enough permissions to access: GET /userinfo", PermissionMissing),
+            ("forbidden", PermissionMissing),
             (" \r\n", PermissionMissing),
             ("{}", PermissionMissing),
             (r#"{"error":"invalid_client"}"#, CredentialsRejected),
@@ -651,6 +655,13 @@ mod tests {
                 let read = ErrorAnswer::of(&answer).failure(&platform, Step::Identity, answer.status);
                 assert_eq!(read, IdentityUnavailable, "{} {status}", platform.name);
             }
+        }
+        let twitter = BUILT_IN.iter().map(|definition| definition()).find(|found| found.name == "twitter").unwrap();
+        for status in [401, 403] {
+            let answer =
+                Answer { status, body: b"Forbidden\n".to_vec().into(), retry_after: None, is_throttled: false };
+            let read = ErrorAnswer::of(&answer).failure(&twitter, Step::Identity, status);
+            assert_eq!(read, PermissionMissing, "{status}");
         }
         // A listing is refused for many reasons, and does not cost the person.
         for (answer, failure) in

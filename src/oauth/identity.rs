@@ -38,7 +38,7 @@ impl OauthClient<'_> {
             self.read_account(&claims.unwrap_or_default(), OK)?
         } else {
             match (self.account(&identity.call, access_token, claims.as_ref()).await, &identity.fallback) {
-                (Err(PlatformError { failure: Failure::PermissionMissing, .. }), Some(fallback)) => {
+                (Err(error), Some(fallback)) if may_lack_permission(&error) => {
                     self.account(fallback, access_token, claims.as_ref()).await?
                 }
                 (result, _) => result?,
@@ -142,6 +142,13 @@ impl OauthClient<'_> {
         }
         Request { method, url, authorization, headers, body: Body::Empty }
     }
+}
+
+/// True for a refusal for which another call may need less. It may be a page of something in front of the platform: the
+/// other call spends nothing.
+fn may_lack_permission(error: &PlatformError) -> bool {
+    let is_refused = matches!(error.status, Some(401 | 403)) && error.failure == Failure::IdentityUnavailable;
+    is_refused || error.failure == Failure::PermissionMissing
 }
 
 /// The error of a success that does not hold what was asked for. Some platforms refuse with status 200.

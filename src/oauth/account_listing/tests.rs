@@ -264,6 +264,10 @@ async fn without_openid_connect_the_person_comes_from_another_call() {
         json!({"status": 403, "code": "ACCESS_DENIED", "message": "x"}),
         json!({"status": 403, "serviceErrorCode": 100, "message": "Not enough permissions to access: GET /userinfo"}),
         json!(null),
+        json!("Forbidden"),
+        json!("Not enough permissions to access: GET /userinfo"),
+        json!("<html>Forbidden</html>"),
+        json!("forbidden ".repeat(100)),
     ] {
         let script = Script::start(move |target| match target {
             "/v2/userinfo" => (403, refusal.clone()),

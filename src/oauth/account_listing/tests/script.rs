@@ -27,7 +27,7 @@ pub(super) struct Script {
 }
 
 impl Script {
-    /// `answer`: returns status and body for a path with its query.
+    /// `answer`: returns status and body for a path with its query. A text is sent as it is.
     pub(super) fn start(answer: impl Fn(&str) -> (u16, Value) + Send + 'static) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
@@ -46,7 +46,7 @@ impl Script {
                 let Some(target) = request.split(' ').nth(1) else { continue };
                 let (status, body) = answer(target);
                 log.lock().unwrap().push(request.clone());
-                let body = body.to_string();
+                let body = body.as_str().map_or_else(|| body.to_string(), str::to_owned);
                 let _ = write!(
                     stream,
                     "HTTP/1.1 {status} x\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{body}",
