@@ -53,12 +53,11 @@ pub(super) fn read(reader: &mut Reader) -> Registry {
 fn bluesky(reader: &mut Reader) -> Bluesky {
     let default = Bluesky::default();
     let at = |key| [keys::PLATFORMS, BLUESKY, key];
-    let base = |url: Option<String>, default| url.map_or(default, |url| without_slash(&url));
     Bluesky {
         enabled: reader.flag(&at("enabled")).unwrap_or(default.enabled),
         label: reader.text(&at("label")).unwrap_or(default.label),
-        resolver_url: base(reader.endpoint(&at("resolver_url")), default.resolver_url),
-        plc_url: base(reader.endpoint(&at("plc_url")), default.plc_url),
+        resolver_url: base(reader, &at("resolver_url")).unwrap_or(default.resolver_url),
+        plc_url: base(reader, &at("plc_url")).unwrap_or(default.plc_url),
         errors: errors(reader, BLUESKY),
     }
 }
@@ -68,7 +67,7 @@ fn built_in(reader: &mut Reader, platform: &Platform) -> Settings {
     let at = |key| [keys::PLATFORMS, name, key];
     // Only Business Profile has APIs on hosts of their own.
     let has_hosts = matches!(platform.identity.accounts, Accounts::GoogleLocations { .. });
-    let mut host = |key| if has_hosts { reader.endpoint(&at(key)).map(|url| without_slash(&url)) } else { None };
+    let mut host = |key| if has_hosts { base(reader, &at(key)) } else { None };
     let (accounts_url, locations_url) = (host("accounts_url"), host("locations_url"));
     let authorize_url = reader.endpoint(&at("authorize_url"));
     let in_query = authorize_url.as_deref().map(parameters_of).unwrap_or_default();
@@ -89,7 +88,7 @@ fn built_in(reader: &mut Reader, platform: &Platform) -> Settings {
         authorize_url,
         token_url: reader.endpoint(&at("token_url")),
         revoke_url: reader.endpoint(&at("revoke_url")),
-        api_url: reader.endpoint(&at("api_url")),
+        api_url: base(reader, &at("api_url")),
         api_version: api_version(reader, platform),
         client_auth,
         pkce: reader.word(&at("pkce"), &[Pkce::S256, Pkce::S256Hex, Pkce::S256HexOnLoopback, Pkce::None]),
@@ -146,8 +145,13 @@ fn is_written_like(text: &str, pattern: &str) -> bool {
     form(text) == form(pattern) && months.all(is_month)
 }
 
-fn without_slash(url: &str) -> String {
-    url.trim_end_matches('/').to_owned()
+/// Reads a URL to which the broker appends the paths of its calls.
+fn base(reader: &mut Reader, path: &[&str]) -> Option<String> {
+    let url = reader.endpoint(path)?;
+    if url.contains('?') {
+        reader.mistake(path, "must have no query: the broker appends the paths of its calls");
+    }
+    Some(url.trim_end_matches('/').to_owned())
 }
 
 /// Reads client id and secret. One without the other is a mistake. `without`: how a client without a secret

@@ -88,6 +88,25 @@ fn what_may_go_stale_at_a_built_in_platform_is_mended_by_configuration() {
 }
 
 #[test]
+fn a_base_of_calls_has_no_query() {
+    for (platform, key) in [
+        ("bluesky", "plc_url"),
+        ("bluesky", "resolver_url"),
+        ("googlebusiness", "accounts_url"),
+        ("googlebusiness", "api_url"),
+        ("googlebusiness", "locations_url"),
+        ("twitter", "api_url"),
+    ] {
+        for query in ["?a=b", "?", "v2?a=b"] {
+            let told = complaint(&format!("[platforms.{platform}]\n{key} = \"https://x.example/{query}\""));
+            assert!(told.contains(&format!("platforms.{platform}.{key} must have no query")), "{told}");
+        }
+    }
+    // Of a whole URL, the query is the operator's.
+    read("[platforms.twitter]\ntoken_url = \"https://x.example/token?a=b\"").unwrap();
+}
+
+#[test]
 fn a_version_is_written_as_the_platform_writes_it() {
     let mistakes = |platform: &str, version: &str| {
         let read = read(&format!("[platforms.{platform}]\napi_version = \"{version}\""));
