@@ -139,5 +139,8 @@ mod tests {
         let platform =
             CustomPlatform { authorize_params: vec![("prompt".to_owned(), "select_account".to_owned())], ..platform };
         assert_eq!(url(&platform, "prompt=login"), format!("https://id.example/a?{ours}&prompt=select_account"));
+        let removed = ["keep", "prompt"].map(|name| (name.to_owned(), String::new())).to_vec();
+        let platform = CustomPlatform { authorize_params: removed, ..platform };
+        assert_eq!(url(&platform, "prompt=login&keep=1&a=b"), format!("https://id.example/a?a=b&{ours}"));
     }
 }

@@ -6,7 +6,7 @@ use http::{HeaderName, HeaderValue};
 use serde_json::Value;
 use url::Url;
 
-use super::endpoint::{NO_ENDPOINT, is_endpoint, parameters_of, sets_brokers_own};
+use super::endpoint::{NO_ENDPOINT, is_endpoint, parameters_of, sets_brokers_own, without_removed};
 use super::{
     Accounts, ApiCall, Blame, ClientAuth, Guide, IdTokens, Identity, IdentityFrom, IdentityMethod, Metadata, Pkce,
     Platform, ReadAccount, Refresh, Revocation, RevocationAuth, RevocationReach, RevokedToken, Rotation,
@@ -216,6 +216,7 @@ impl CustomPlatform {
         let authorize_url = url(&self.authorize_url, |found| &found.authorization_endpoint).unwrap_or_default();
         let has_prompt = authorize_params.iter().any(|(name, _)| name == "prompt")
             || parameters_of(&authorize_url).iter().any(|(name, _)| name == "prompt");
+        let authorize_url = Text::from(without_removed(&authorize_url, &self.authorize_params));
         authorize_params.retain(|(_, value)| !value.is_empty());
         // OpenID Connect Core 1.0, section 11: without the prompt, a server may ignore the scope.
         if found.is_some() && scopes.iter().any(|scope| scope == OFFLINE_ACCESS) && !has_prompt {

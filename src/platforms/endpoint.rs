@@ -45,6 +45,16 @@ pub fn parameters_of(url: &str) -> Vec<(String, String)> {
     form_urlencoded::parse(query.as_bytes()).into_owned().collect()
 }
 
+/// The URL, or path, without the parameters of its query that have an empty value among `changes`.
+#[must_use]
+pub(super) fn without_removed(url: &str, changes: &[(String, String)]) -> String {
+    let Some((base, query)) = url.split_once('?') else { return url.to_owned() };
+    let is_removed = |name: &str| changes.iter().any(|(changed, value)| value.is_empty() && changed == name);
+    let is_kept = |pair: &&str| !form_urlencoded::parse(pair.as_bytes()).any(|(name, _)| is_removed(&name));
+    let kept: Vec<&str> = query.split('&').filter(is_kept).collect();
+    if kept.is_empty() { base.to_owned() } else { format!("{base}?{}", kept.join("&")) }
+}
+
 /// True for an absolute http(s) URL that can be called or visited. A user name and password in it would take the place
 /// of the client's or the token's authorization.
 #[must_use]
@@ -86,5 +96,18 @@ mod tests {
         assert_eq!(names("https://id.example/a?x=1&st%61te=2#y=3"), ["x", "state"]);
         assert_eq!(names("/oauth/authorize?lang=de"), ["lang"]);
         assert_eq!(names("https://id.example/a#?state=1"), [""; 0]);
+    }
+
+    #[test]
+    fn an_empty_value_removes_a_parameter_of_the_url() {
+        let changes = [("keep", "1"), ("prompt", ""), ("a b", "")].map(|(name, value)| (name.into(), value.into()));
+        for (url, expected) in [
+            ("https://id.example/a?prompt=x&keep=%201&p%72ompt&a+b=c&x", "https://id.example/a?keep=%201&x"),
+            ("https://id.example/a?prompt=x", "https://id.example/a"),
+            ("https://id.example/prompt", "https://id.example/prompt"),
+            ("/oauth/authorize?prompt=&lang=de", "/oauth/authorize?lang=de"),
+        ] {
+            assert_eq!(without_removed(url, &changes), expected);
+        }
     }
 }

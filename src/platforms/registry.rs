@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 use std::sync::OnceLock;
 
+use super::endpoint::without_removed;
 use super::{
     Accounts, BUILT_IN, Blame, Bluesky, CONTRACT_NAMES, ClientAuth, CustomPlatform, Metadata, Pkce, Platform,
     PrivateKey, Revocation, ScopeSeparator, Text, bluesky,
@@ -353,6 +354,7 @@ fn configure(mut platform: Platform, settings: Settings) -> ConfiguredPlatform {
     }
     platform.client_auth = settings.client_auth.unwrap_or(platform.client_auth);
     platform.pkce = settings.pkce.unwrap_or(platform.pkce);
+    platform.authorize_url = without_removed(&platform.authorize_url, &settings.authorize_params).into();
     change(&mut platform.authorize_params, settings.authorize_params);
     change(&mut platform.exchange_params, settings.token_params);
     change(&mut platform.refresh_params, settings.refresh_params);
@@ -406,5 +408,13 @@ mod tests {
         assert_eq!(configured(&[("prompt", "select_account")]), "access_type=offline&prompt=select_account");
         assert_eq!(configured(&[("prompt", ""), ("hl", "de")]), "access_type=offline&hl=de");
         assert_eq!(configured(&[("none", "")]), "access_type=offline&prompt=consent");
+        let settings = Settings {
+            authorize_url: Some("https://gateway.example/a?keep=1&hl=en".to_owned()),
+            authorize_params: text(&[("hl", "")]),
+            ..Settings::default()
+        };
+        let registry = Registry::new(BTreeMap::from([("youtube".to_owned(), settings)]), Vec::new());
+        let url = &registry.find("youtube").unwrap().platform().authorize_url;
+        assert_eq!(url, "https://gateway.example/a?keep=1", "also one of the URL's own query");
     }
 }
