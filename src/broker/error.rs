@@ -115,9 +115,10 @@ pub enum Error {
     Sealed(#[from] vault::Error),
     #[error("the database failed")]
     Store(#[from] store::Error),
-    /// The token expires sooner than was asked, and a fresh one would as well. `life` is the lifetime of a fresh one.
+    /// The token expires sooner than was asked, and a fresh one would as well, unless a new connection brings it
+    /// (`helps_reconnect`). `life` is the lifetime of a fresh one.
     #[error("the token lasts {} more seconds", lasts.as_secs())]
-    TokenTooShort { label: String, lasts: Duration, life: Duration },
+    TokenTooShort { label: String, lasts: Duration, life: Duration, helps_reconnect: bool },
     /// Too many recent attempts to sign in to this account, or by this caller.
     #[error("too many attempts")]
     TooManyAttempts { retry_after: Duration },

@@ -49,6 +49,20 @@ fn usual_life(found: &AccountTokens) -> Duration {
     life.map_or(USUAL_LIFE, |life| USUAL_LIFE.min(life / 2))
 }
 
+/// False where a refresh would not bring a token that lasts `at_least`: nothing renews the token, or the last refresh
+/// brought a shorter one. Asks again once the token is due for any caller: a platform may hand out the rest of a token's
+/// life, or change its lifetimes. A code exchange says nothing of the tokens that refreshes bring.
+fn may_bring(found: &AccountTokens, now: Timestamp, at_least: Duration) -> bool {
+    let Some(expires_at) = found.access_expires_at else { return true };
+    let is_long = found.issued_at.until(expires_at) >= at_least;
+    let is_due = expires_at < now.plus(usual_life(found));
+    match found.renewal {
+        Renewal::AccessToken => is_long,
+        Renewal::Never => false,
+        Renewal::RefreshToken => is_long || is_due || !found.is_refreshed,
+    }
+}
+
 /// A token that was issued so long from now was issued while the clock was ahead: nobody knows how old it is.
 const AHEAD: Duration = Duration::from_mins(1);
 
@@ -81,11 +95,12 @@ impl Broker {
         let id = cases::parse(id)?;
         let found = self.find_token(caller, id).await?;
         let at_least = at_least.unwrap_or_else(|| usual_life(&found));
-        if !is_to_be_refreshed(&found, self.clock.now(), at_least) {
+        let now = self.clock.now();
+        if !is_to_be_refreshed(&found, now, at_least) {
             return self.vend(caller, found).await;
         }
-        self.check_life(&found, at_least)?;
-        if !self.may_refresh(&found) {
+        if !may_bring(&found, now, at_least) || !self.may_refresh(&found) {
+            self.check_life(&found, at_least)?;
             return self.vend(caller, found).await;
         }
         match self.refresher.refresh(caller.project_id, found.grant_id, found.grant_generation).await {
@@ -107,7 +122,7 @@ impl Broker {
         !is_new || eager.admit(found.grant_id, found.grant_generation, now)
     }
 
-    /// [`Error::TokenTooShort`] when even a fresh token would not last `at_least`, or nothing refreshes it.
+    /// [`Error::TokenTooShort`] when a token of this lifetime never lasts `at_least`, or nothing refreshes it.
     fn check_life(&self, found: &AccountTokens, at_least: Duration) -> Result<(), Error> {
         let Some(expires_at) = found.access_expires_at else { return Ok(()) };
         let (life, now) = (found.issued_at.until(expires_at), self.clock.now());
@@ -115,7 +130,7 @@ impl Broker {
             return Ok(());
         }
         let (label, lasts) = (self.label(&found.platform), now.until(expires_at));
-        Err(Error::TokenTooShort { label, lasts, life })
+        Err(Error::TokenTooShort { label, lasts, life, helps_reconnect: life >= at_least })
     }
 
     /// The stored token after a refresh that brought nothing, unless it has expired.

@@ -73,6 +73,8 @@ pub struct AccountTokens {
     pub scopes: Vec<String>,
     /// When the platform was asked for the grant's tokens.
     pub issued_at: Timestamp,
+    /// True when a refresh brought them, and not the consent.
+    pub is_refreshed: bool,
     /// Expiry of the grant's access token.
     pub access_expires_at: Option<Timestamp>,
     pub renewal: Renewal,

@@ -1,5 +1,7 @@
 //! Tokens whose end the server does not tell, or that nothing renews.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use serde_json::{Value, json};
@@ -120,4 +122,62 @@ async fn a_built_in_platform_is_not_asked_for_what_it_does_not_give() {
     broker.clock.advance(Duration::from_hours(61 * 24));
     let error = broker.detail(&id).await["health"]["lastError"].clone();
     assert_eq!((&error["code"], &error["whoCanHelp"]), (&json!("consent_expired"), &json!("account_owner")), "{error}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_first_token_does_not_tell_how_long_the_next_one_lasts() {
+    let server = AnyServer::start(|asked, _| match asked.path.as_str() {
+        "/token" if asked.field("code").is_some() => {
+            answer(r#"{"access_token":"short","refresh_token":"r1","expires_in":5}"#)
+        }
+        "/token" => answer(r#"{"access_token":"long","refresh_token":"r2","expires_in":3600}"#),
+        _ => answer(r#"{"id":"1"}"#),
+    })
+    .await;
+    for waited in [0, 4, 60] {
+        let broker = broker(&server, "short", "").await;
+        let id = connect(&broker, "short").await;
+        broker.clock.advance(Duration::from_secs(waited));
+        let reply = broker.token(&id, "minSeconds=300").await;
+        assert_eq!((reply.status, reply.json["accessToken"].as_str()), (200, Some("long")), "{waited}: {}", reply.text);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn tokens_that_are_always_too_short_are_not_refreshed_at_every_read() {
+    let life = Arc::new(AtomicU64::new(600));
+    let given = life.clone();
+    let server = AnyServer::start(move |asked, _| match asked.path.as_str() {
+        "/token" => {
+            let life = given.load(Ordering::Relaxed);
+            answer(&json!({"access_token": "a", "refresh_token": "r", "expires_in": life}).to_string())
+        }
+        _ => answer(r#"{"id":"1"}"#),
+    })
+    .await;
+    let broker = broker(&server, "tooshort", "").await;
+    let id = connect(&broker, "tooshort").await;
+    server.asked();
+    let refreshes = || server.asked().iter().filter(|asked| asked.field("refresh_token").is_some()).count();
+    for read in 0..10 {
+        broker.clock.advance(Duration::from_secs(1));
+        let refused = broker.token(&id, "minSeconds=3600").await;
+        assert_eq!((refused.status, refused.code()), (422, "token_too_short"), "{read}: {}", refused.text);
+        assert!(
+            refused.text.contains("last 600 seconds") && !refused.text.contains("connected again"),
+            "{}",
+            refused.text
+        );
+    }
+    assert_eq!(refreshes(), 1);
+    assert_eq!(broker.token(&id, "minSeconds=300").await.status, 200);
+    assert_eq!(refreshes(), 0);
+    // It is due by now for any caller, and then the platform may bring another.
+    broker.clock.advance(Duration::from_mins(5));
+    assert_eq!(broker.token(&id, "minSeconds=3600").await.code(), "token_too_short");
+    assert_eq!(refreshes(), 1);
+    life.store(7200, Ordering::Relaxed);
+    broker.clock.advance(Duration::from_mins(10));
+    assert_eq!(broker.token(&id, "minSeconds=3600").await.status, 200);
+    assert_eq!(refreshes(), 1);
 }

@@ -98,13 +98,13 @@ impl From<broker::Error> for ApiError {
                 Self::with(Code::SelectionNotFound, format!("There is nothing to choose any more. {why}"))
             }
             E::Store(source) => Self::from(source),
-            E::TokenTooShort { label, lasts, life } => Self::with(
+            E::TokenTooShort { label, lasts, life, helps_reconnect } => Self::with(
                 Code::TokenTooShort,
                 format!(
-                    "Access tokens of {label} last {} seconds here, and this one {} more: ask for fewer minSeconds, or let \
-                     the account be connected again.",
+                    "Access tokens of {label} last {} seconds here, and this one {} more: ask for fewer minSeconds{}.",
                     life.as_secs(),
-                    lasts.as_secs()
+                    lasts.as_secs(),
+                    if helps_reconnect { ", or let the account be connected again" } else { "" }
                 ),
             ),
             E::TooManyAttempts { retry_after } => Self::new(Code::TooManyAttempts).retry_after(retry_after),

@@ -17,8 +17,8 @@ pub fn find_tokens(db: &Connection, project: ProjectId, id: IntegrationId) -> Re
 pub(in crate::store) const FIND_TOKENS: &str =
         "SELECT i.id, i.profile_id, i.grant_id, i.platform, g.client_id, i.platform_user_id, g.status AS grant_status,
             g.failure_reason AS grant_failure_reason, i.status, i.failure_reason, i.generation AS own_generation,
-            i.tokens AS own_tokens, g.renewal, g.access_expires_at, g.refresh_expires_at, g.scopes, g.issued_at, g.trouble,
-            g.tokens AS grant_tokens, g.generation AS grant_generation
+            i.tokens AS own_tokens, g.renewal, g.access_expires_at, g.refresh_expires_at, g.scopes, g.issued_at,
+            g.issued_at > g.consented_at AS is_refreshed, g.trouble, g.tokens AS grant_tokens, g.generation AS grant_generation
          FROM integrations AS i JOIN grants AS g ON g.project_id = i.project_id AND g.id = i.grant_id
          WHERE i.project_id = :project AND i.id = :id";
 
@@ -46,6 +46,7 @@ fn read(row: &Row<'_>) -> Result<AccountTokens, Error> {
         access_expires_at,
         scopes: fields.json("scopes")?,
         issued_at: fields.get("issued_at")?,
+        is_refreshed: fields.get("is_refreshed")?,
         trouble: fields.json_if_any("trouble")?,
         grant_tokens: fields.get("grant_tokens")?,
         grant_generation: fields.unsigned("grant_generation")?,

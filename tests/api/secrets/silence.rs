@@ -43,6 +43,7 @@ fn account_tokens() -> AccountTokens {
         lapses_at: None,
         scopes: Vec::new(),
         issued_at: Timestamp::from_millis(0),
+        is_refreshed: false,
         access_expires_at: None,
         renewal: Renewal::Never,
         trouble: None,
