@@ -246,8 +246,8 @@ impl Broker {
                 platform.name = %platform.name, error = %chain(&error), next_step,
                 "cannot begin a connection"
             );
-            let sentence = error.failure.what_happened(&platform.label);
-            Error::PlatformUnreachable(sentence.trim_end_matches('.').to_owned())
+            let sentence = error.failure.what_happened(&platform.label).trim_end_matches('.').to_owned();
+            Error::PlatformUnreachable { failure: error.of_connection(), sentence }
         })
     }
 

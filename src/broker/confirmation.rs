@@ -15,7 +15,7 @@ use super::clients::BoundTo;
 use super::connection_rows::change_flow;
 use super::core::count_failure;
 use super::error::What;
-use super::finished::Finished;
+use super::finished::{Ending, Finished};
 use super::{Broker, Error, answer};
 use crate::domain::binding::Binding;
 use crate::domain::confirmation::Confirmation;
@@ -61,7 +61,7 @@ pub enum Continued {
         /// How long the cookie is needed.
         lives: Duration,
     },
-    /// The connection expired, or its app is gone.
+    /// The connection expired, its app or platform is gone, or the platform did not take the request.
     Ended(Box<Finished>),
 }
 
@@ -105,33 +105,52 @@ impl Broker {
         }))
     }
 
-    /// Sends the person on to the platform.
+    /// Sends the person on to the platform. Where that fails, the connection ends, and the same is told when it is
+    /// repeated.
     pub async fn continue_connect(&self, token: &SecretString) -> Result<Continued, Error> {
         let confirmation = parse(token)?;
-        let flow = match self.find_open(&confirmation, false).await? {
-            Found::Open(flow) => *flow,
-            Found::Late(late) => return Ok(Continued::Ended(late)),
+        let flow = match self.find_open(&confirmation, false).await {
+            Ok(Found::Open(flow)) => flow,
+            Ok(Found::Late(late)) => return Ok(Continued::Ended(late)),
+            Err(error @ Error::NotFound(What::Confirmation)) => {
+                let ended = self.ended_here(&confirmation).await?;
+                let has_failed = matches!(ended.ending, Ending::Failed { .. });
+                return if has_failed { Ok(Continued::Ended(Box::new(ended))) } else { Err(error) };
+            }
+            Err(error) => return Err(error),
         };
-        let configured = self
-            .upstream
-            .platforms()
-            .find(&flow.platform)
-            .ok_or_else(|| Error::PlatformUnavailable(self.unknown_platform(&flow.platform)))?;
+        let failure = match self.set_off(&confirmation, &flow).await {
+            Ok(Some(on)) => return Ok(on),
+            Ok(None) => Failure::AppMissing,
+            Err(Error::PlatformUnreachable { failure, .. }) => failure,
+            Err(error) => return Err(error),
+        };
+        let who_can_help = count_failure(failure, &flow.platform);
+        tracing::warn!(
+            flow.id = %flow.id, platform.name = %flow.platform, failure = failure.code(), who_can_help,
+            "a person who continued cannot be sent to the platform"
+        );
+        match self.end_here(&flow, Outcome::failed(failure), None).await {
+            // The same request twice, and the other one was faster.
+            Ok(()) | Err(Error::NotFound(What::Confirmation)) => {
+                Ok(Continued::Ended(Box::new(self.ended_here(&confirmation).await?)))
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// The way to the platform; `None` where the platform or the OAuth app that began this connection is gone.
+    async fn set_off(&self, confirmation: &Confirmation, flow: &Flow) -> Result<Option<Continued>, Error> {
+        let Some(configured) = self.upstream.platforms().find(&flow.platform) else { return Ok(None) };
         self.ensure_discovered(configured).await?;
-        let server = self.server_of(&flow)?;
-        let bound_to = BoundTo::from(&flow).at(server.as_ref().map(Server::origin));
+        let server = self.server_of(flow)?;
+        let bound_to = BoundTo::from(flow).at(server.as_ref().map(Server::origin));
         if self.oauth_client(bound_to).await?.is_none() {
-            let who_can_help = count_failure(Failure::AppMissing, &flow.platform);
-            tracing::warn!(
-                flow.id = %flow.id, platform.name = %flow.platform, who_can_help,
-                "the OAuth app that began this connection is gone"
-            );
-            self.end_here(&flow, Outcome::failed(Failure::AppMissing), None).await?;
-            return Ok(Continued::Ended(Box::new(self.ended_here(&confirmation).await?)));
+            return Ok(None);
         }
         let verifier = flow.stage.pkce_verifier();
         let verifier =
-            verifier.map(|sealed| self.vault.open_text(&Place::flow_verifier(flow.id, &flow), sealed)).transpose()?;
+            verifier.map(|sealed| self.vault.open_text(&Place::flow_verifier(flow.id, flow), sealed)).transpose()?;
         let request = AuthorizeRequest {
             client_id: &flow.client_id,
             redirect_uri: &self.callback_url(&flow.platform, server.as_ref()),
@@ -140,11 +159,11 @@ impl Broker {
             pkce_verifier: verifier.as_ref(),
             nonce: &nonce(&flow.state),
         };
-        let url = self.authorize_url(&platform_at(configured, server.as_ref()), BoundTo::from(&flow), &request).await?;
+        let url = self.authorize_url(&platform_at(configured, server.as_ref()), BoundTo::from(flow), &request).await?;
         tracing::info!(flow.id = %flow.id, platform.name = %flow.platform, "a person continued to the platform");
         // A choice of accounts may follow, and the callback be loaded again after it.
         let lives = self.clock.now().until(flow.expires_at) + self.settings.selection_ttl;
-        Ok(Continued::ToPlatform { url: url.into(), cookie: confirmation.cookie(), lives })
+        Ok(Some(Continued::ToPlatform { url: url.into(), cookie: confirmation.cookie(), lives }))
     }
 
     /// Ends the connection, before the platform was asked. The same answer when it is repeated.

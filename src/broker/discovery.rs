@@ -13,6 +13,7 @@ use secrecy::{ExposeSecret, SecretString};
 
 use super::{Broker, Error};
 use crate::domain::error_chain::chain;
+use crate::domain::failure::Failure;
 use crate::domain::time::Timestamp;
 use crate::platforms::{ConfiguredPlatform, Metadata};
 use crate::store::discovered;
@@ -90,14 +91,20 @@ impl Broker {
                 self.without_metadata().insert(platform.platform().name.to_string(), self.clock.now());
                 Ok(())
             }
-            (_, Err(Undiscovered { why, .. })) => Err(Error::PlatformUnreachable(format!(
-                "{label} cannot be connected at the moment: {why}. Try again later; if it lasts, the operator checks \
+            (_, Err(Undiscovered { why, .. })) => Err(Error::PlatformUnreachable {
+                failure: Failure::PlatformUnavailable,
+                sentence: format!(
+                    "{label} cannot be connected at the moment: {why}. Try again later; if it lasts, the operator checks \
                      issuer in [platforms.{}]",
-                platform.platform().name
-            ))),
-            (Some(key), Ok(())) => Err(Error::PlatformUnreachable(format!(
-                "{label} cannot be connected: its server does not say what the operator would set as {key}"
-            ))),
+                    platform.platform().name
+                ),
+            }),
+            (Some(key), Ok(())) => Err(Error::PlatformUnreachable {
+                failure: Failure::PlatformAnswerUnreadable,
+                sentence: format!(
+                    "{label} cannot be connected: its server does not say what the operator would set as {key}"
+                ),
+            }),
         }
     }
 

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use crate::domain::access_key::Scope;
 use crate::domain::budget::{Cost, Exhausted};
+use crate::domain::failure::Failure;
 use crate::domain::id::ProfileId;
 use crate::domain::key_limits::Unusable;
 use crate::domain::link::LinkStatus;
@@ -90,9 +91,10 @@ pub enum Error {
     /// full stop) is for the caller.
     #[error("{0}")]
     PlatformUnavailable(String),
-    /// The platform's server does not say how it is used. The sentence (without its full stop) is for the caller.
-    #[error("{0}")]
-    PlatformUnreachable(String),
+    /// The platform's server does not say how it is used, or did not take the request that was pushed to it. The sentence
+    /// (without its full stop) is for the caller, the failure for a person on a page.
+    #[error("{sentence}")]
+    PlatformUnreachable { failure: Failure, sentence: String },
     /// The account's owner must reconnect it. Both sentences are for the caller.
     #[error("the account must be reconnected: {what_happened}")]
     ReconnectRequired { what_happened: String, next_step: String },

@@ -47,7 +47,7 @@ pub mod recovery;
 pub mod refresher;
 mod registration;
 pub mod reseal;
-mod results;
+pub mod results;
 mod revocation;
 mod search_index;
 pub mod selection;

@@ -11,6 +11,7 @@ use std::time::Duration;
 use super::{Broker, Caller, Core, Error};
 use crate::domain::attempts::Limit;
 use crate::domain::error_chain::chain;
+use crate::domain::failure::Failure;
 use crate::domain::flow::Flow;
 use crate::domain::grant::{Grant, TokenSet};
 use crate::domain::id::{OauthAppId, ProjectId};
@@ -64,7 +65,10 @@ pub(super) enum NotRegistered {
     TooManyAttempts {
         retry_after: Duration,
     },
-    Unreachable(String),
+    Unreachable {
+        failure: Failure,
+        sentence: String,
+    },
 }
 
 impl From<NotRegistered> for Error {
@@ -75,7 +79,7 @@ impl From<NotRegistered> for Error {
             NotRegistered::Storage => Self::Store(store::Error::Overloaded),
             NotRegistered::TooMany => Self::TooManyServers { retry_after: TOO_MANY_RETRY_AFTER },
             NotRegistered::TooManyAttempts { retry_after } => Self::TooManyAttempts { retry_after },
-            NotRegistered::Unreachable(sentence) => Self::PlatformUnreachable(sentence),
+            NotRegistered::Unreachable { failure, sentence } => Self::PlatformUnreachable { failure, sentence },
         }
     }
 }
@@ -236,7 +240,8 @@ impl Broker {
             NotRegistered::Storage
         };
         let Some(of) = self.upstream.platforms().find(name) else {
-            return Err(NotRegistered::Unreachable("the platform is switched off".to_owned()));
+            let sentence = "the platform is switched off".to_owned();
+            return Err(NotRegistered::Unreachable { failure: Failure::AppMissing, sentence });
         };
         let scopes = of.platform().allowed_scopes();
         if let Some(known) = self.registration_for(of, server).await.map_err(internal)? {
@@ -285,10 +290,13 @@ impl Broker {
                     "server names no server of {label}'s kind: {host} does not answer as one. Check its spelling: it is the \
                      name in the browser's address bar where the person signs in"
                 )),
-                Unregistered::Failed(error) => NotRegistered::Unreachable(format!(
-                    "{host} cannot be connected at the moment: {}",
-                    error.failure.what_happened(host).trim_end_matches('.')
-                )),
+                Unregistered::Failed(error) => NotRegistered::Unreachable {
+                    failure: error.of_connection(),
+                    sentence: format!(
+                        "{host} cannot be connected at the moment: {}",
+                        error.failure.what_happened(host).trim_end_matches('.')
+                    ),
+                },
             }
         })?;
         let now = self.clock.now();

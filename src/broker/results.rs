@@ -12,7 +12,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
 use super::begin::BeginConnect;
 use super::error::What;
-use super::finished::Finished;
+use super::finished::{Ending, Finished};
 use super::{Broker, Caller, Error};
 use crate::domain::access_key::Scope;
 use crate::domain::audit::Actor;
@@ -24,6 +24,14 @@ use crate::store::access_keys;
 
 /// Length of each digest, in bytes.
 const DIGEST: usize = 32;
+
+/// What became of another attempt. Not for logs: the URL is secret.
+pub enum Retried {
+    /// Where to send the person.
+    Begun(String),
+    /// The platform did not take the request, so that nothing was begun.
+    Failed(Box<Finished>),
+}
 
 /// The ticket of an ended connection.
 pub(super) fn ticket(flow: &Flow) -> Option<String> {
@@ -45,7 +53,7 @@ impl Broker {
         self.finished(flow).await
     }
 
-    /// Begins a failed or cancelled connection again, as its caller began it. Returns the authorize URL.
+    /// Begins a failed or cancelled connection again, as its caller began it.
     ///
     /// `Error::NotFound` also when the caller's key was revoked or expired meanwhile.
     /// `limited`: the address that limits count.
@@ -54,7 +62,7 @@ impl Broker {
         ticket: &str,
         address: Option<IpAddr>,
         limited: Option<IpAddr>,
-    ) -> Result<String, Error> {
+    ) -> Result<Retried, Error> {
         let flow = self.find_ended(ticket).await?;
         if !may_retry(&flow) {
             return Err(Error::NotFound(What::Result));
@@ -79,6 +87,7 @@ impl Broker {
             scopes: vec![Scope::Connect],
             address,
         };
+        let ended = flow.clone();
         let server = self.server_of(&flow)?.map(|server| server.origin().to_owned());
         let wanted = BeginConnect {
             platform: flow.platform,
@@ -95,7 +104,14 @@ impl Broker {
             completion: flow.needs_completion,
         };
         self.spend(Cost::Starts, Some(&caller), limited)?;
-        Ok(self.begin_connect(&caller, wanted).await?.url)
+        match self.begin_connect(&caller, wanted).await {
+            Ok(begun) => Ok(Retried::Begun(begun.url)),
+            Err(Error::PlatformUnreachable { failure, .. }) => {
+                let ending = Ending::Failed { failure, findings: None };
+                Ok(Retried::Failed(Box::new(Finished { ending, ..self.finished(ended).await? })))
+            }
+            Err(error) => Err(error),
+        }
     }
 
     async fn find_ended(&self, ticket: &str) -> Result<Flow, Error> {

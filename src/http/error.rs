@@ -130,6 +130,8 @@ pub(crate) enum Trouble {
     ChoiceGone,
     /// The callback cannot be read.
     Garbled,
+    /// What the connection needs was removed or switched off.
+    Gone,
     /// The connect link has expired.
     LinkExpired,
     /// The connect link was revoked.
@@ -161,6 +163,12 @@ impl Trouble {
             Code::BrowserMismatch => Self::OtherBrowser,
             Code::CallbackRefused => Self::UnknownLink,
             Code::CrossSite => Self::NotFromHere,
+            Code::AppNotFound
+            | Code::CredentialsMissing
+            | Code::IntegrationNotFound
+            | Code::PlatformNotAvailable
+            | Code::ProfileNotFound
+            | Code::ProjectNotFound => Self::Gone,
             Code::LinkEnded => Self::LinkRevoked,
             Code::LinkNotFound => Self::LinkUnknown,
             Code::MethodNotAllowed | Code::NotFound => Self::NothingHere,

@@ -208,7 +208,7 @@ impl Registry {
     /// Label of a platform; its name where it is unknown or disabled.
     #[must_use]
     pub fn label(&self, name: &str) -> String {
-        let listing = self.listings().into_iter().find(|listing| listing.enabled && listing.name == name);
+        let listing = self.listings().into_iter().find(|listing| listing.name == name);
         listing.map_or(name, |listing| listing.label).to_owned()
     }
 

@@ -48,6 +48,7 @@ mod links;
 mod logs;
 mod mastodon;
 mod mended;
+mod not_begun;
 mod openid;
 mod outbound;
 #[path = "../support/own_address.rs"]

@@ -68,7 +68,9 @@ impl From<broker::Error> for ApiError {
             E::NotOffered => Self::new(Code::AccountNotOffered),
             E::OtherProfile(profile) => bound(profile, "leave profileId out, or give that one"),
             E::PlatformUnavailable(sentence) => Self::with(Code::PlatformNotAvailable, format!("{sentence}.")),
-            E::PlatformUnreachable(sentence) => Self::with(Code::PlatformUnreachable, format!("{sentence}.")),
+            E::PlatformUnreachable { sentence, failure: _ } => {
+                Self::with(Code::PlatformUnreachable, format!("{sentence}."))
+            }
             E::ReconnectRequired { what_happened, next_step } => {
                 Self::with(Code::ReconnectRequired, format!("{what_happened} {next_step}"))
             }

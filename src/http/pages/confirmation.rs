@@ -58,19 +58,17 @@ pub(crate) async fn show(state: Current, req: HttpRequest, Segment(token): Segme
     responses(
         (status = 200, description = "A page that says that the connection expired.", body = String,
             content_type = "text/html"),
-        (status = 303, description = "On to the platform; or, after `cancel` or without the OAuth app, to the connection's \
+        (status = 303, description = "On to the platform; or, after `cancel` or where that fails, to the connection's \
             `cancelRedirectUri` or `redirectUri`, or to a page that says how it ended."),
         (status = 400, description = "The form has another `action`: a page.", body = String,
             content_type = "text/html"),
-        (status = 403, description = "The form was not sent from the page, or the platform is not available any more: a page.",
-            body = String, content_type = "text/html"),
+        (status = 403, description = "The form was not sent from the page: a page.", body = String,
+            content_type = "text/html"),
         (status = 404, description = "The connection has ended, or is not known: a page.", body = String,
             content_type = "text/html"),
         (status = 413, description = "The form is larger than 2 KiB: a page.", body = String,
             content_type = "text/html"),
         (status = 415, description = "This is no form: a page.", body = String, content_type = "text/html"),
-        (status = 502, description = "The platform's server does not answer: a page.", body = String,
-            content_type = "text/html"),
     ))]
 pub(crate) async fn submit(
     state: Current,

@@ -13,6 +13,7 @@ use super::frame::{Frame, chosen_language, is_chosen, keep_language};
 use super::look::Forms;
 use super::{Problem, callback, link, marks, see_other};
 use crate::broker::finished::{Ending, Finished};
+use crate::broker::results::Retried;
 use crate::domain::failure::{Failure, Help};
 use crate::domain::selection::Findings;
 use crate::http::access::limited;
@@ -95,6 +96,7 @@ pub(crate) async fn result(
 #[utoipa::path(get, path = "/connect/result/{ticket}/retry", operation_id = "retryConnection", tag = "Connect",
     params(("ticket" = String, Path, description = "The ticket of the result.")),
     responses(
+        (status = 200, description = "The platform does not take it: a page.", body = String, content_type = "text/html"),
         (status = 303, description = "On to the platform."),
         (status = 404, description = "It cannot be tried again from here: a page.", body = String,
             content_type = "text/html"),
@@ -108,7 +110,10 @@ pub(crate) async fn retry(
     super::check_is_from_own_page(&state, req.headers())?;
     callback::refuse_prefetch(req.headers())?;
     let address = peer::address(&req, &state.settings.trusted_proxies);
-    let url = state.broker.retry_connect(&ticket, address, limited(&req, &state)).await?;
+    let url = match state.broker.retry_connect(&ticket, address, limited(&req, &state)).await? {
+        Retried::Begun(url) => url,
+        Retried::Failed(finished) => return page(&state, &req, &finished),
+    };
     let asks_first = url.starts_with(&format!("{}/connect/", state.settings.public_url));
     let mut answer = see_other(if asks_first { url + &chosen_language(&req) } else { url });
     keep_language(&state, &req, &mut answer)?;

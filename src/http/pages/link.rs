@@ -16,6 +16,7 @@ use super::frame::{Frame, chosen_language};
 use super::look::Forms;
 use super::words::Words;
 use super::{marks, see_other};
+use crate::broker::Error;
 use crate::broker::finished::{Ending, Finished};
 use crate::broker::link_page::{How, Offer, OpenLink, SetOut, Wish};
 use crate::domain::failure::Failure;
@@ -182,6 +183,7 @@ pub(crate) async fn show(
         (status = 415, description = "This is no form: a page.", body = String, content_type = "text/html"),
         (status = 429, description = "Too many attempts: the page again, or another one.", body = String,
             content_type = "text/html"),
+        (status = 502, description = "The platform fails: the page again.", body = String, content_type = "text/html"),
     ))]
 pub(crate) async fn submit(
     state: Current,
@@ -236,9 +238,14 @@ pub(crate) async fn submit(
         }
         How::Redirect | How::Server => {
             let typed = wish.server.clone().unwrap_or_default();
-            match state.broker.set_out(&token, wish).await.map_err(ApiError::from) {
+            match state.broker.set_out(&token, wish).await {
                 Ok(SetOut { url, cookie, lives }) => return super::leave(&state, &req, url, (&cookie, lives)),
-                Err(error) => mistyped(words, offer, typed, error)?,
+                Err(Error::PlatformUnreachable { failure, .. }) if offer.how == How::Redirect => {
+                    let more = failed(words, failure, &offer.label, (false, false));
+                    let told = not_connected(words, &offer.label, more);
+                    return page(&state, &req, &open, (Some(&told), None), None, StatusCode::BAD_GATEWAY);
+                }
+                Err(error) => mistyped(words, offer, typed, error.into())?,
             }
         }
     };
@@ -302,9 +309,8 @@ fn page_of(state: &State, token: &SecretString) -> String {
 /// How a connection through the link ended.
 fn tell<'a>(words: &Words, finished: &'a Finished) -> Option<Told<'a>> {
     let label = finished.label.as_str();
-    let not_connected = |more| Told { good: false, heading: (words.not_connected)(label), accounts: Vec::new(), more };
     Some(match &finished.ending {
-        Ending::Cancelled { at } => not_connected((words.cancelled)(*at, label)),
+        Ending::Cancelled { at } => not_connected(words, label, (words.cancelled)(*at, label)),
         // The page shows what is connected now.
         Ending::Connected { integrations, .. } if integrations.is_empty() => return None,
         Ending::Connected { integrations, .. } => {
@@ -312,7 +318,8 @@ fn tell<'a>(words: &Words, finished: &'a Finished) -> Option<Told<'a>> {
             Told { good: true, heading: (words.connected)(label) + ":", accounts, more: String::new() }
         }
         Ending::Failed { failure, findings } => {
-            not_connected(failed(words, *failure, label, (findings.is_some(), finished.is_account_gone)))
+            let more = failed(words, *failure, label, (findings.is_some(), finished.is_account_gone));
+            not_connected(words, label, more)
         }
         // A link asks for no completion.
         Ending::CompletionRequired { .. } | Ending::SelectionRequired { .. } => return None,
@@ -326,9 +333,12 @@ fn tell_of<'a>(words: &Words, offer: &'a Offer, seen: &Seen) -> Option<Told<'a>>
         let accounts = vec![AccountLine::from(&account.integration.account)];
         return Some(Told { good: true, heading: (words.connected)(label) + ":", accounts, more: String::new() });
     }
-    let more = || failed(words, Failure::FlowExpired, label, (false, false));
-    let told = || Told { good: false, heading: (words.not_connected)(label), accounts: Vec::new(), more: more() };
+    let told = || not_connected(words, label, failed(words, Failure::FlowExpired, label, (false, false)));
     (seen.late.as_ref() == Some(&offer.platform)).then(told)
+}
+
+fn not_connected<'a>(words: &Words, label: &str, more: String) -> Told<'a> {
+    Told { good: false, heading: (words.not_connected)(label), accounts: Vec::new(), more }
 }
 
 fn failed(words: &Words, failure: Failure, label: &str, (is_explained, is_account_gone): (bool, bool)) -> String {

@@ -354,6 +354,11 @@ fn trouble(trouble: Trouble) -> TroubleWords {
             "The platform's answer arrived incomplete. Nothing was connected, and nothing was stored.",
             "Go back to the app and start again, without editing the address.",
         ),
+        Trouble::Gone => (
+            "This is not available any more",
+            "Something that the connection needs was removed or switched off meanwhile. Nothing was connected now.",
+            "Go back to the app. Start again there if it still offers this.",
+        ),
         Trouble::LinkExpired => (
             "This link has expired",
             "Nothing can be connected through it any more. What was connected stays connected.",

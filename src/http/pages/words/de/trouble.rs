@@ -3,6 +3,7 @@
 use super::TroubleWords;
 use crate::http::error::Trouble;
 
+#[expect(clippy::too_many_lines, reason = "a table")]
 pub(super) fn words(trouble: Trouble) -> TroubleWords {
     const LOOK: &str =
         "Sehen Sie in der App nach, ob Ihr Konto verbunden ist. Wenn nicht, beginnen Sie dort noch einmal.";
@@ -32,6 +33,11 @@ pub(super) fn words(trouble: Trouble) -> TroubleWords {
             "Die Antwort war nicht zu lesen",
             "Die Antwort der Plattform kam unvollständig an. Es wurde nichts verbunden und nichts gespeichert.",
             "Gehen Sie zurück zur App und beginnen Sie noch einmal, ohne die Adresse zu ändern.",
+        ),
+        Trouble::Gone => (
+            "Das ist nicht mehr verfügbar",
+            "Etwas, das die Verbindung braucht, wurde inzwischen entfernt oder abgeschaltet. Jetzt wurde nichts verbunden.",
+            "Gehen Sie zurück zur App. Beginnen Sie dort noch einmal, wenn sie das noch anbietet.",
         ),
         Trouble::LinkExpired => (
             "Dieser Link ist abgelaufen",
