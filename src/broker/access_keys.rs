@@ -15,7 +15,7 @@ use crate::domain::key_limits::{Limits, WARN_AHEAD};
 use crate::domain::key_uses::{KeyUse, KeyUses};
 use crate::domain::secret::SecretString;
 use crate::domain::time::Timestamp;
-use crate::domain::visible::{is_invisible, is_misleading};
+use crate::domain::visible::{is_blank, is_misleading};
 use crate::store::{self, Transaction, access_keys, audit, counts, projects};
 
 /// Longest name of a key or a project, in code points.
@@ -224,8 +224,7 @@ fn valid_limits(mut limits: Limits, now: Timestamp) -> Result<Limits, Error> {
 
 pub(super) fn valid_name(what: &str, name: &str) -> Result<String, Error> {
     let name = name.trim();
-    let is_blank = name.chars().all(|c| c.is_whitespace() || is_invisible(c));
-    if is_blank || name.chars().count() > NAME_MAX || name.chars().any(is_misleading) {
+    if is_blank(name) || name.chars().count() > NAME_MAX || name.chars().any(is_misleading) {
         return Err(Error::Invalid(format!(
             "{what} must be 1 to {NAME_MAX} visible characters, without control characters or bidirectional overrides"
         )));

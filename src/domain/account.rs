@@ -6,6 +6,7 @@ use serde_json::{Map, Value};
 use super::bounds;
 use super::failure::Failure;
 use super::secret::SecretString;
+use super::visible::is_blank;
 
 /// A connected account. Keyed by the platform's immutable id, never by a name or an e-mail address: people change
 /// those, and platforms give them to others.
@@ -37,10 +38,18 @@ impl Account {
         }
     }
 
-    /// The name by which people know the account.
+    /// The name by which people know the account: the first text of it that shows anything.
     #[must_use]
     pub fn label(&self) -> &str {
-        self.display_name.as_deref().or(self.username.as_deref()).unwrap_or(&self.platform_user_id)
+        let shown = |text: &&str| !is_blank(text);
+        let name = self.display_name.as_deref().filter(shown).or(self.username.as_deref().filter(shown));
+        name.unwrap_or(&self.platform_user_id)
+    }
+
+    /// The name beside the label, where the account has another one that shows anything.
+    #[must_use]
+    pub fn handle(&self) -> Option<&str> {
+        self.username.as_deref().filter(|handle| *handle != self.label() && !is_blank(handle))
     }
 }
 
@@ -121,6 +130,14 @@ pub struct UnusableAccount {
     /// True when the reason says nothing about the account itself: one that is connected already is unaffected.
     #[serde(default)]
     pub is_passing: bool,
+}
+
+impl UnusableAccount {
+    /// The name by which people know the account.
+    #[must_use]
+    pub fn label(&self) -> &str {
+        self.display_name.as_deref().filter(|name| !is_blank(name)).unwrap_or(&self.platform_user_id)
+    }
 }
 
 /// Result of one way to look for accounts, such as `GET /me/accounts` or the Pages of a business.
@@ -237,6 +254,30 @@ mod tests {
     fn unusable(id: &str, is_passing: bool) -> UnusableAccount {
         let (reason, remedy) = ("a reason".to_owned(), "a remedy".to_owned());
         UnusableAccount { platform_user_id: id.to_owned(), display_name: None, reason, remedy, is_passing }
+    }
+
+    #[test]
+    fn an_account_is_labelled_with_what_people_see() {
+        let (zero_width, blank, shy) = (Some("\u{200b}"), Some("\u{3164}\u{fe0f} "), Some("\u{ad}"));
+        for (name, username, label, handle) in [
+            (Some("Ada"), Some("@ada"), "Ada", Some("@ada")),
+            (Some("@ada"), Some("@ada"), "@ada", None),
+            (zero_width, Some("@ada"), "@ada", None),
+            (Some("Ada"), blank, "Ada", None),
+            (Some("A\u{200d}da"), shy, "A\u{200d}da", None),
+            (shy, blank, "42", None),
+            (None, None, "42", None),
+        ] {
+            let own = |text: Option<&str>| text.map(str::to_owned);
+            let id = "42".to_owned();
+            let account = Account {
+                platform_user_id: id,
+                display_name: own(name),
+                username: own(username),
+                ..Account::default()
+            };
+            assert_eq!((account.label(), account.handle()), (label, handle), "{name:?} {username:?}");
+        }
     }
 
     #[test]

@@ -166,9 +166,7 @@ pub(super) async fn profiles(state: &State, caller: &Caller, chosen: &str) -> Re
 
 pub(super) fn name_of(account: &ShownAccount) -> (String, Option<String>) {
     let account = &account.detail.integration.account;
-    let name = account.label().to_owned();
-    let handle = account.username.clone().filter(|handle| *handle != name);
-    (name, handle)
+    (account.label().to_owned(), account.handle().map(str::to_owned))
 }
 
 fn row(at: &View<'_>, account: ShownAccount) -> Row {

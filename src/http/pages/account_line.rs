@@ -16,10 +16,9 @@ pub(super) struct AccountLine<'a> {
 
 impl<'a> From<&'a Account> for AccountLine<'a> {
     fn from(account: &'a Account) -> Self {
-        let name = account.label();
         Self {
-            name,
-            handle: account.username.as_deref().filter(|handle| *handle != name),
+            name: account.label(),
+            handle: account.handle(),
             address: account.metadata.get("address").and_then(serde_json::Value::as_str),
         }
     }

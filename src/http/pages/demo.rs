@@ -139,14 +139,14 @@ pub(crate) async fn index(
         .items
         .into_iter()
         .map(|integration| {
-            let name = integration.account.label().to_owned();
+            let account = &integration.account;
             let platform = labels.get(&integration.platform).unwrap_or(&integration.platform);
             AccountRow {
                 id: integration.id.to_string(),
                 mark: marks::svg(&integration.platform, platform),
                 platform: platform.clone(),
-                handle: integration.account.username.filter(|handle| *handle != name),
-                name,
+                name: account.label().to_owned(),
+                handle: account.handle().map(str::to_owned),
                 profile: integration.profile_id.and_then(|id| profiles.get(&id).cloned()),
                 active: integration.status == AuthStatus::Active,
                 connected_at: integration.created_at.to_string(),

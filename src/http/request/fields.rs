@@ -7,7 +7,7 @@ use url::{Position, Url};
 use zeroize::Zeroizing;
 
 use super::body::Members;
-use crate::domain::visible::{is_invisible, is_misleading};
+use crate::domain::visible::{is_blank, is_misleading};
 use crate::domain::{oauth_app, profile};
 use crate::http::error::{ApiError, Code};
 
@@ -70,7 +70,7 @@ pub(crate) fn name(text: &str) -> Result<(), String> {
     if text.is_empty() || text.chars().nth(profile::NAME_MAX).is_some() {
         return Err(format!("must be 1 to {} characters long", profile::NAME_MAX));
     }
-    if text.chars().all(|c| c.is_whitespace() || is_invisible(c)) {
+    if is_blank(text) {
         return Err("must not be blank".to_owned());
     }
     if text.contains(['\u{2028}', '\u{2029}']) {
