@@ -280,6 +280,9 @@ def look_at_demo(looker, running):
         press(driver, f"button[formaction^='/demo/{button}/']")
         wait(driver, name, lambda: f"/demo/{button}/" in driver.current_url or f"status={name}" in driver.current_url)
         looker.check(name)
+    # A second press of the button, while the answer to the first one is on its way.
+    status, headers, _ = fetch(running.url + "/demo/disconnect/" + account.rsplit("/", 1)[1], method="POST")
+    assert status == 303 and "status=disconnected" in headers["Location"], status
     for code in ["no_account", "app_password_required"]:
         looker.look(f"demo-{code}", f"{running.url}/?status=error&platform=bluesky&error={code}", rows=10)
 

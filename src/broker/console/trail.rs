@@ -4,13 +4,16 @@ use std::collections::BTreeMap;
 
 use crate::broker::{Broker, Caller, Error};
 use crate::domain::activity::{Hour, hour_of};
-use crate::domain::audit::Recorded;
+use crate::domain::audit::{Action, Recorded};
 use crate::domain::id::AccessKeyId;
 use crate::platforms::{Availability, ConfiguredPlatform, Remark};
 use crate::store::{self, Connection, access_keys, activity, audit};
 
 /// Entries on a page.
 const ENTRIES: u32 = 50;
+
+/// Entries of an object among which its removal is looked for: hardly anything follows that.
+const LOOKED_AT: u32 = 10;
 
 /// A page of the trail, the latest entry first.
 #[derive(Debug)]
@@ -66,6 +69,14 @@ impl Broker {
         entries.truncate(ENTRIES as usize);
         let next = entries.last().filter(|_| has_more).map(|entry| entry.id);
         Ok(TrailPage { entries, keys, next })
+    }
+
+    /// True when the trail has it that the object with this id was removed in this way, and the caller saw it.
+    pub async fn was_removed(&self, caller: &Caller, id: &str, how: Action) -> Result<bool, Error> {
+        let (project, id) = (caller.project_id, id.to_owned());
+        let entries = self.store.read(move |db| audit::list_of_object(db, project, &id, LOOKED_AT)).await?;
+        let is_it = |found: &Recorded| found.entry.action == how && caller.sees(found.entry.profile_id);
+        Ok(entries.iter().any(is_it))
     }
 
     /// Counts of the last 24 hours, the present one last. `None` for a caller that is bound to a profile, because the

@@ -10,10 +10,11 @@ use super::accounts::{Offered, name_of, profiles};
 use super::entries::{EntryRow, entry_row};
 use super::fields;
 use super::session::{Sent, SignedIn};
-use super::view::{Section, Time, View, go};
+use super::view::{Section, Time, View, go, removed};
 use crate::broker::Caller;
 use crate::broker::console::Reconnects;
 use crate::domain::access_key::Scope;
+use crate::domain::audit::Action;
 use crate::domain::integration::TokenState;
 use crate::domain::scopes;
 use crate::http::error::ApiError;
@@ -183,8 +184,9 @@ pub(crate) async fn disconnect(
     sent: Sent,
     Segment(id): Segment,
 ) -> Result<HttpResponse, ApiError> {
-    let (_, revoked) = state.broker.disconnect(&sent.caller, &id).await?;
-    Ok(go(&state, &req, "/accounts", Some(revoked.into())))
+    let disconnected = state.broker.disconnect(&sent.caller, &id).await.map(|(_, revoked)| revoked.into());
+    let done = removed(&state, &sent, (&id, Action::AccountDisconnected), disconnected).await?;
+    Ok(go(&state, &req, "/accounts", Some(done)))
 }
 
 pub(crate) async fn relocate(

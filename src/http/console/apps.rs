@@ -6,18 +6,23 @@ use askama::Template;
 use super::accounts::{self, Choice};
 use super::fields::{Paged, required, secret};
 use super::session::{Sent, SignedIn};
-use super::view::{Section, View, go};
+use super::view::{Section, View, go, removed};
 use crate::broker::Caller;
 use crate::broker::apps::{AppChange, NewApp};
 use crate::domain::access_key::Scope;
+use crate::domain::audit::Action;
 use crate::domain::integration::PlatformFilter;
-use crate::domain::paging::Listed;
-use crate::http::error::ApiError;
+use crate::domain::oauth_app::OauthApp;
+use crate::domain::paging::{Listed, Window};
+use crate::http::error::{ApiError, Code};
 use crate::http::pages::frame::Frame;
 use crate::http::pages::marks;
 use crate::http::pages::words::console::Done;
-use crate::http::request::{Parameters, Segment, fields};
+use crate::http::request::{Form, Parameters, Segment, fields};
 use crate::http::{Current, State};
+
+/// The newest apps, of all or of one name.
+const NEWEST: Window = Window { limit: 25, offset: 0 };
 
 #[derive(Template)]
 #[template(path = "console/apps.html")]
@@ -30,6 +35,8 @@ struct Apps<'a> {
     /// True for a key of the whole project.
     may_make: bool,
     platforms: Vec<Choice>,
+    /// Id of the newest app, by which a form that is sent again is known.
+    latest: String,
 }
 
 struct Row {
@@ -84,6 +91,7 @@ async fn page(
         }
     });
     let platforms = state.broker.list_platforms(&PlatformFilter::All).into_iter().filter(|one| one.has_redirect);
+    let newest = broker.list_apps(caller, PlatformFilter::All, None, NEWEST).await?.items.into_iter().next();
     let page = Apps {
         frame: &at.frame,
         at,
@@ -92,6 +100,7 @@ async fn page(
         name: paged.name,
         may_make: caller.profile_id.is_none() && caller.may(Scope::Manage),
         platforms: accounts::platforms(platforms, |name| at.is_picked("/apps", "platform", name)),
+        latest: newest.map(|app| app.id.to_string()).unwrap_or_default(),
     };
     at.show(&page)
 }
@@ -106,16 +115,29 @@ pub(crate) async fn create(state: Current, req: HttpRequest, sent: Sent) -> Resu
             client_secret: secret(form, "clientSecret")?,
             image_url: None,
         };
-        Ok(state.broker.create_app(caller, app).await?)
+        Ok::<_, ApiError>(state.broker.create_app(caller, app).await?)
     };
     match made.await {
         Ok(_) => Ok(go(&state, &req, "/apps", Some(Done::AppMade))),
         Err(error) => {
+            if error.code == Code::DuplicateApp && is_sent_again(&state, caller, form).await? {
+                return Ok(go(&state, &req, "/apps", Some(Done::AppMadeBefore)));
+            }
             let at = View::new(&state, &req, Section::Apps);
             let at = at.with_returned(error, "/apps", &sent, Scope::Read)?;
             page(&state, at, caller, Paged::default(), None).await
         }
     }
+}
+
+/// True when this very app is newer than the form: it was sent twice.
+async fn is_sent_again(state: &State, caller: &Caller, form: &Form) -> Result<bool, ApiError> {
+    let text = |name| form.fields().text(name).map(|text| text.unwrap_or_default().trim().to_owned());
+    let Some(latest) = form.fields().text("latest")? else { return Ok(false) };
+    let (platform, name, client_id) = (text("platform")?, text("name")?, text("clientId")?);
+    let of_name = state.broker.list_apps(caller, PlatformFilter::One(platform), Some(name.clone()), NEWEST).await?;
+    let is_it = |app: &OauthApp| app.name == name && app.client_id == client_id && app.id.to_string() > latest;
+    Ok(of_name.items.iter().any(is_it))
 }
 
 pub(crate) async fn replace_secret(
@@ -145,8 +167,8 @@ pub(crate) async fn delete(
     sent: Sent,
     Segment(id): Segment,
 ) -> Result<HttpResponse, ApiError> {
-    state.broker.delete_app(&sent.caller, &id).await?;
-    Ok(go(&state, &req, "/apps", Some(Done::AppDeleted)))
+    let deleted = state.broker.delete_app(&sent.caller, &id).await.map(|()| Done::AppDeleted);
+    Ok(go(&state, &req, "/apps", Some(removed(&state, &sent, (&id, Action::AppDeleted), deleted).await?)))
 }
 
 #[cfg(test)]
@@ -167,6 +189,7 @@ pub(super) mod tests {
         };
         let next = Some(at.with("/apps", &[("name", text)]));
         let platforms = vec![choice(text)];
-        Apps { frame: &at.frame, at, name: own(), rows: vec![row], next, may_make: true, platforms }.render().unwrap()
+        let (rows, latest) = (vec![row], own());
+        Apps { frame: &at.frame, at, name: own(), rows, next, may_make: true, platforms, latest }.render().unwrap()
     }
 }

@@ -7,10 +7,11 @@ use secrecy::ExposeSecret as _;
 use super::accounts::{Offered, profiles};
 use super::fields::{given, profile, required};
 use super::session::{Sent, SignedIn};
-use super::view::{Section, Time, View, go};
+use super::view::{Section, Time, View, go, removed};
 use crate::broker::Caller;
 use crate::broker::console::ListedKey;
 use crate::domain::access_key::Scope;
+use crate::domain::audit::Action;
 use crate::domain::id::AccessKeyId;
 use crate::domain::key_limits::{Expiry, Limits};
 use crate::domain::network::Network;
@@ -132,9 +133,10 @@ pub(crate) async fn revoke(
     sent: Sent,
     Segment(id): Segment,
 ) -> Result<HttpResponse, ApiError> {
-    state.broker.revoke_access_key_as(&sent.caller, &id).await?;
+    let revoked = state.broker.revoke_access_key_as(&sent.caller, &id).await.map(|()| Done::KeyRevoked);
+    let done = removed(&state, &sent, (&id, Action::AccessKeyRevoked), revoked).await?;
     let is_own = sent.caller.access_key_id.is_some_and(|own| own.to_string() == id);
-    Ok(go(&state, &req, if is_own { "/sign-in" } else { "/keys" }, Some(Done::KeyRevoked)))
+    Ok(go(&state, &req, if is_own { "/sign-in" } else { "/keys" }, Some(done)))
 }
 
 /// True when a key of this name is newer than the form, as after a reload of the page that shows it.

@@ -5,16 +5,20 @@ use askama::Template;
 
 use super::fields::{Paged, optional, required};
 use super::session::{Sent, SignedIn};
-use super::view::{Section, View, go};
+use super::view::{Section, View, go, removed};
 use crate::broker::Caller;
 use crate::domain::access_key::Scope;
-use crate::domain::paging::Listed;
+use crate::domain::audit::Action;
+use crate::domain::paging::{Listed, Window};
 use crate::domain::profile::ProfileChange;
 use crate::http::error::ApiError;
 use crate::http::pages::frame::Frame;
 use crate::http::pages::words::console::Done;
-use crate::http::request::{Parameters, Segment, fields};
+use crate::http::request::{Form, Parameters, Segment, fields};
 use crate::http::{Current, State};
+
+/// The newest profiles, of all or of one name.
+const NEWEST: Window = Window { limit: 25, offset: 0 };
 
 #[derive(Template)]
 #[template(path = "console/profiles.html")]
@@ -26,6 +30,8 @@ struct Profiles<'a> {
     next: Option<String>,
     /// True for a key of the whole project.
     may_make: bool,
+    /// Id of the newest profile, by which a form that is sent again is known.
+    latest: String,
 }
 
 struct Row {
@@ -70,6 +76,7 @@ async fn page(
             accounts: (at.words.number)(profile.integration_count),
         }
     });
+    let newest = broker.list_profiles(caller, None, NEWEST).await?.items.into_iter().next();
     let page = Profiles {
         frame: &at.frame,
         at,
@@ -77,12 +84,16 @@ async fn page(
         next: paged.next(at, "/profiles", listed.total),
         name: paged.name,
         may_make: caller.profile_id.is_none() && caller.may(Scope::Manage),
+        latest: newest.map(|profile| profile.id.to_string()).unwrap_or_default(),
     };
     at.show(&page)
 }
 
 pub(crate) async fn create(state: Current, req: HttpRequest, sent: Sent) -> Result<HttpResponse, ApiError> {
     let Sent { caller, form, .. } = &sent;
+    if is_sent_again(&state, caller, form).await? {
+        return Ok(go(&state, &req, "/profiles", Some(Done::ProfileMadeBefore)));
+    }
     let made = async {
         let (name, description) =
             (required(form, "name", fields::name)?, optional(form, "description", fields::description)?);
@@ -96,6 +107,18 @@ pub(crate) async fn create(state: Current, req: HttpRequest, sent: Sent) -> Resu
             page(&state, at, caller, Paged::default(), None).await
         }
     }
+}
+
+/// True when a profile of this name is newer than the form: it was sent twice.
+async fn is_sent_again(state: &State, caller: &Caller, form: &Form) -> Result<bool, ApiError> {
+    let Some(latest) = form.fields().text("latest")? else { return Ok(false) };
+    let name = form.fields().text("name")?.unwrap_or_default();
+    let name = name.trim();
+    if name.is_empty() {
+        return Ok(false);
+    }
+    let of_name = state.broker.list_profiles(caller, Some(name.to_owned()), NEWEST).await?;
+    Ok(of_name.items.iter().any(|profile| profile.name == name && profile.id.to_string() > latest))
 }
 
 pub(crate) async fn update(
@@ -128,8 +151,8 @@ pub(crate) async fn delete(
     sent: Sent,
     Segment(id): Segment,
 ) -> Result<HttpResponse, ApiError> {
-    state.broker.delete_profile(&sent.caller, &id).await?;
-    Ok(go(&state, &req, "/profiles", Some(Done::ProfileDeleted)))
+    let deleted = state.broker.delete_profile(&sent.caller, &id).await.map(|()| Done::ProfileDeleted);
+    Ok(go(&state, &req, "/profiles", Some(removed(&state, &sent, (&id, Action::ProfileDeleted), deleted).await?)))
 }
 
 #[cfg(test)]
@@ -142,6 +165,7 @@ pub(super) mod tests {
         let path = format!("/profiles/{}", "x");
         let row = Row { path, id: own(), name: own(), description: own(), accounts: own(), accounts_href };
         let next = Some(at.with("/profiles", &[("name", text)]));
-        Profiles { frame: &at.frame, at, name: own(), rows: vec![row], next, may_make: true }.render().unwrap()
+        let page = Profiles { frame: &at.frame, at, name: own(), rows: vec![row], next, may_make: true, latest: own() };
+        page.render().unwrap()
     }
 }

@@ -10,6 +10,9 @@ use askama::Template;
 use url::form_urlencoded;
 
 use super::returned::Returned;
+use super::session::Sent;
+use crate::broker;
+use crate::domain::audit::Action;
 use crate::domain::time::Timestamp;
 use crate::http::State;
 use crate::http::context::Context;
@@ -194,6 +197,23 @@ pub(crate) fn go(state: &State, req: &HttpRequest, path: &str, done: Option<Done
         answer.headers_mut().append(header::SET_COOKIE, cookie);
     }
     answer
+}
+
+/// The notice after something was removed. Whoever removes it again, as with a second press of the button, is told that
+/// it is gone.
+pub(super) async fn removed(
+    state: &State,
+    sent: &Sent,
+    (id, how): (&str, Action),
+    done: Result<Done, broker::Error>,
+) -> Result<Done, ApiError> {
+    match done {
+        Err(error @ broker::Error::NotFound(_)) => {
+            let is_removed = state.broker.was_removed(&sent.caller, id, how).await?;
+            if is_removed { Ok(Done::RemovedBefore) } else { Err(error.into()) }
+        }
+        done => Ok(done?),
+    }
 }
 
 /// The `Set-Cookie` of a notice for the next page.

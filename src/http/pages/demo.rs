@@ -15,12 +15,12 @@ use super::frame::{Frame, chosen_language};
 use super::look::Forms;
 use super::marks;
 use super::words::{DemoWords, Words};
-use crate::broker::Caller;
 use crate::broker::begin::BeginConnect;
 use crate::broker::bluesky::ConnectBluesky;
 use crate::broker::finished::CancelledAt;
 use crate::broker::integrations::ListIntegrations;
 use crate::broker::platforms::PlatformListing;
+use crate::broker::{Caller, Error};
 use crate::domain::failure::Failure;
 use crate::domain::grant::AuthStatus;
 use crate::domain::integration::PlatformFilter;
@@ -236,9 +236,17 @@ pub(crate) async fn disconnect(
 ) -> Result<HttpResponse, ApiError> {
     let caller = caller(&state, demo(&state)?, &req);
     check_is_own_page(&state, req.headers())?;
-    let platform = state.broker.get_integration(&caller, &id).await?.integration.platform;
-    state.broker.disconnect(&caller, &id).await?;
-    Ok(super::see_other(with(&home(&state, &req), &format!("status=disconnected&platform={platform}"))))
+    let disconnected = async {
+        let platform = state.broker.get_integration(&caller, &id).await?.integration.platform;
+        state.broker.disconnect(&caller, &id).await?;
+        Ok(format!("&platform={platform}"))
+    };
+    let of_platform = match disconnected.await {
+        // The button was pressed twice.
+        Err(Error::NotFound(_)) => String::new(),
+        disconnected => disconnected?,
+    };
+    Ok(super::see_other(with(&home(&state, &req), &format!("status=disconnected{of_platform}"))))
 }
 
 async fn account_page(

@@ -47,7 +47,6 @@ async fn a_profile_is_made_renamed_and_deleted() {
     }
     operator.done(&format!("{path}/delete"), &[]).await;
     assert_eq!(broker.get("/v1/profiles").await.json["total"], json!(0));
-    assert_eq!(operator.post(&format!("{path}/delete"), &[]).await.status, 404);
     let left = actions(&broker).await;
     for one in ["profile.created", "profile.updated", "profile.deleted"] {
         assert!(left.contains(&(one.to_owned(), "access_key".to_owned())), "{one}: {left:?}");
@@ -234,6 +233,73 @@ async fn every_profile_can_be_named_by_its_id() {
     assert_eq!(broker.call("DELETE", &format!("/v1/profiles/{oldest}"), None).await.status, 200);
     let page = operator.page(&path).await;
     assert!(page.contains(&format!("<option value=\"{oldest}\" selected>")), "{page}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_removed_twice_is_told_to_be_gone() {
+    let broker = start().await;
+    let operator = Operator::of(&broker).await;
+    let profile = profile_of(&broker, "Team").await;
+    let app = json!({"platform": "twitter", "name": "Own", "clientId": "c", "clientSecret": "s"});
+    let app = broker.call("POST", "/v1/apps", Some(app)).await.json["app"]["id"].as_str().unwrap().to_owned();
+    let account = broker.connect("twitter", "").await;
+    let (key, _) = broker.broker().create_access_key("default", "old", Scope::ALL).await.unwrap();
+    for (list, id, action) in [
+        ("/console/accounts", account, "disconnect"),
+        ("/console/apps", app, "delete"),
+        ("/console/keys", key.id.to_string(), "revoke"),
+        ("/console/profiles", profile, "delete"),
+    ] {
+        let path = format!("{list}/{id}/{action}");
+        let (at, first) = operator.told(&path, &[]).await;
+        assert!(at == list && !first.contains("That was done already"), "{path}: {first}");
+        let (at, again) = operator.told(&path, &[]).await;
+        assert!(at == list && again.contains("That was done already, so nothing was done now."), "{path}: {again}");
+        // What never was here, or is another project's, is not found.
+        let (kind, _) = id.split_once('_').unwrap();
+        let never = format!("{list}/{kind}_00000000000000000000000000000009/{action}");
+        assert_eq!(operator.post(&never, &[]).await.status, 404, "{never}");
+    }
+    let removed = actions(&broker).await;
+    for one in ["account.disconnected", "app.deleted", "access_key.revoked", "profile.deleted"] {
+        assert_eq!(removed.iter().filter(|(action, _)| action == one).count(), 1, "{one}: {removed:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_form_that_is_sent_twice_makes_one_profile_and_one_app() {
+    let broker = start().await;
+    let operator = Operator::of(&broker).await;
+    let latest = async |list: &str| {
+        let page = operator.page(list).await;
+        page.split("name=\"latest\" value=\"").nth(1).unwrap().split('"').next().unwrap().to_owned()
+    };
+    let profiles = "/console/profiles";
+    for number in 1..=2 {
+        let before = latest(profiles).await;
+        for told in ["The profile is created.", "so no other was"] {
+            let (_, page) = operator.told(profiles, &[("name", " Team "), ("latest", &before)]).await;
+            assert!(page.contains(told), "{told}: {page}");
+        }
+        // Another profile of the name is made with another form.
+        assert_eq!(broker.get("/v1/profiles").await.json["total"], json!(number));
+        let (_, page) = operator.told(profiles, &[("name", "Team A"), ("latest", &before)]).await;
+        assert!(page.contains("The profile is created."), "another name: {page}");
+        let other = broker.get("/v1/profiles?name=Team%20A").await.json["profiles"][0]["id"].clone();
+        broker.call("DELETE", &format!("/v1/profiles/{}", other.as_str().unwrap()), None).await;
+    }
+
+    let before = latest("/console/apps").await;
+    let app =
+        |id| [("platform", "twitter"), ("name", "Own"), ("clientId", id), ("clientSecret", "s"), ("latest", &before)];
+    for told in ["The app is created.", "replace the app"] {
+        let (_, page) = operator.told("/console/apps", &app("c")).await;
+        assert!(page.contains(told), "{told}: {page}");
+    }
+    let since = latest("/console/apps").await;
+    let opened_later = [&app("c")[..4], &[("latest", since.as_str())]].concat();
+    let refused = operator.post("/console/apps", &opened_later).await;
+    assert!(refused.status == 409 && refused.text.contains("duplicate_app"), "{}", refused.text);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -28,6 +28,13 @@ pub(in super::super) static WORDS: ConsoleWords = ConsoleWords {
         }
         Done::AppDeleted => "Die App ist gelöscht.",
         Done::AppMade => "Die App ist angelegt.",
+        Done::AppMadeBefore => {
+            "Seit das Formular geöffnet wurde, ist eine App mit dieser Plattform und Client-Id angelegt worden, deshalb keine \
+             weitere. Haben Sie inzwischen ein anderes Geheimnis eingegeben, ersetzen Sie das der App."
+        }
+        Done::RemovedBefore => {
+            "Das war schon geschehen, deshalb wurde jetzt nichts getan. Im Protokoll steht, von wem und wann."
+        }
         Done::KeyMadeBefore => {
             "Seit das Formular geöffnet wurde, ist ein Schlüssel dieses Namens angelegt worden, deshalb kein weiterer. Haben Sie ihn \
              nicht kopiert, widerrufen Sie ihn und legen Sie einen neuen an: Ein Schlüssel wird einmal gezeigt."
@@ -36,6 +43,10 @@ pub(in super::super) static WORDS: ConsoleWords = ConsoleWords {
         Done::ProfileChanged => "Das Profil ist geändert.",
         Done::ProfileDeleted => "Das Profil ist gelöscht. Seine Konten bleiben verbunden.",
         Done::ProfileMade => "Das Profil ist angelegt.",
+        Done::ProfileMadeBefore => {
+            "Seit das Formular geöffnet wurde, ist ein Profil dieses Namens angelegt worden, deshalb kein weiteres. Wollen Sie \
+             zwei, senden Sie das Formular noch einmal."
+        }
         Done::SecretReplaced => "Das Geheimnis ist ersetzt.",
         Done::Moved => "Das Konto ist verschoben.",
     },

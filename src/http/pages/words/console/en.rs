@@ -27,6 +27,13 @@ pub(in super::super) static WORDS: ConsoleWords = ConsoleWords {
         }
         Done::AppDeleted => "The app is deleted.",
         Done::AppMade => "The app is created.",
+        Done::AppMadeBefore => {
+            "An app with this platform and client id was created since the form was opened, so no other was. If you typed \
+             another secret meanwhile, replace the app's."
+        }
+        Done::RemovedBefore => {
+            "That was done already, so nothing was done now. The audit trail says who did it and when."
+        }
         Done::KeyMadeBefore => {
             "A key of this name was created since the form was opened, so no other was. If you did not copy it, revoke it and \
              create another: a key is shown once."
@@ -35,6 +42,10 @@ pub(in super::super) static WORDS: ConsoleWords = ConsoleWords {
         Done::ProfileChanged => "The profile is changed.",
         Done::ProfileDeleted => "The profile is deleted. Its accounts stay connected.",
         Done::ProfileMade => "The profile is created.",
+        Done::ProfileMadeBefore => {
+            "A profile of this name was created since the form was opened, so no other was. If you want two, send the form \
+             once more."
+        }
         Done::SecretReplaced => "The secret is replaced.",
         Done::Moved => "The account is moved.",
     },

@@ -17,6 +17,8 @@ use crate::http::error::Code;
 pub(crate) enum Done {
     AppDeleted,
     AppMade,
+    /// The form was sent again.
+    AppMadeBefore,
     /// The platform revoked the tokens.
     Disconnected,
     /// It was connected again meanwhile.
@@ -34,6 +36,10 @@ pub(crate) enum Done {
     ProfileChanged,
     ProfileDeleted,
     ProfileMade,
+    /// The form was sent again.
+    ProfileMadeBefore,
+    /// It was removed before: the form was sent again.
+    RemovedBefore,
     SecretReplaced,
 }
 
