@@ -68,6 +68,12 @@ impl Broker {
         self.store.read(move |db| get(db, project, id)).await
     }
 
+    /// The name of a profile that the caller sees, even if it is deleted.
+    pub async fn find_profile_name(&self, caller: &Caller, id: &str) -> Result<Option<String>, Error> {
+        let (project, Ok(id)) = (caller.project_id, parse_seen(caller, id)) else { return Ok(None) };
+        Ok(self.store.read(move |db| profiles::find_name(db, project, Some(id))).await?)
+    }
+
     /// An empty change does not touch `updated_at`.
     pub async fn update_profile(&self, caller: &Caller, id: &str, change: ProfileChange) -> Result<Profile, Error> {
         if let ProfileChange { name: None, description: None } = change {

@@ -98,6 +98,11 @@ impl Account<'_> {
     fn reconnect_path(&self) -> String {
         format!("{}/reconnect", self.path)
     }
+
+    /// Action of the form that moves it.
+    fn move_path(&self) -> String {
+        move_path(&self.id)
+    }
 }
 
 pub(crate) async fn show(
@@ -172,7 +177,7 @@ async fn page(state: &State, at: View<'_>, caller: &Caller, id: &str) -> Result<
         may_manage: caller.may(Scope::Manage),
         may_connect: caller.may(Scope::Connect),
         reconnects: state.broker.reconnects(&integration.platform),
-        profiles: profiles(state, caller, &profile_id).await?,
+        profiles: profiles(state, caller, at.typed_or(&move_path(id), "profile", &profile_id)).await?,
         label,
     };
     at.show(&page)
@@ -196,8 +201,19 @@ pub(crate) async fn relocate(
     Segment(id): Segment,
 ) -> Result<HttpResponse, ApiError> {
     let Sent { caller, form, .. } = &sent;
-    let moved = state.broker.move_integration(caller, &id, fields::profile(form)?).await?;
-    Ok(go(&state, &req, &format!("/accounts/{}", moved.id), Some(Done::Moved)))
+    match state.broker.move_integration(caller, &id, fields::profile(form)?).await {
+        Ok(moved) => Ok(go(&state, &req, &format!("/accounts/{}", moved.id), Some(Done::Moved))),
+        Err(error) => {
+            let at = View::new(&state, &req, Section::Accounts);
+            let at = at.with_returned(error.into(), &move_path(&id), &sent, Scope::Read)?;
+            page(&state, at, caller, &id).await
+        }
+    }
+}
+
+/// Action of the form that moves an account, below the console.
+fn move_path(id: &str) -> String {
+    format!("/accounts/{id}/move")
 }
 
 pub(crate) async fn reconnect(

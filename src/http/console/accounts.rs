@@ -19,6 +19,9 @@ use crate::http::{Current, State};
 /// Most profiles that a form offers. Any other is named by its id, and the page of a profile leads to its accounts.
 const OFFERED: Window = Window { limit: 50, offset: 0 };
 
+/// The filter for accounts without a profile.
+const WITHOUT: &str = "null";
+
 /// Longest search, in characters.
 const SEARCH_MAX: usize = 200;
 
@@ -112,12 +115,18 @@ pub(crate) async fn list(
         let kept = [("q", &*wanted.q), ("platform", &wanted.platform), ("profile", &wanted.profile)];
         at.with("/accounts", &[&kept[..], &[("failing", failing), ("after", &after)]].concat())
     });
+    let mut platforms = platforms(state.broker.list_platforms(&PlatformFilter::All), |name| name == wanted.platform);
+    if !wanted.platform.is_empty() && !platforms.iter().any(|choice| choice.is_chosen) {
+        let (value, name) = (wanted.platform.clone(), wanted.platform.clone());
+        platforms.insert(0, Choice { value, name, is_chosen: true });
+    }
+    let profile = if wanted.profile == WITHOUT { "" } else { &wanted.profile };
     let page = Accounts {
         frame: &at.frame,
         at,
         failing,
-        platforms: platforms(state.broker.list_platforms(&PlatformFilter::All), |name| name == wanted.platform),
-        profiles: profiles(&state, caller, &wanted.profile).await?.choices,
+        platforms,
+        profiles: profiles(&state, caller, profile).await?.choices,
         rows: page.accounts.into_iter().map(|account| row(at, account)).collect(),
         next,
         wanted,
@@ -155,11 +164,8 @@ pub(super) async fn profiles(state: &State, caller: &Caller, chosen: &str) -> Re
     let mut choices: Vec<_> =
         listed.items.into_iter().map(|profile| choice(profile.id.to_string(), profile.name)).collect();
     if !chosen.is_empty() && !choices.iter().any(|choice| choice.is_chosen) {
-        let name = match state.broker.get_profile(caller, chosen).await {
-            Ok(profile) => profile.name,
-            Err(_) => chosen.to_owned(),
-        };
-        choices.insert(0, choice(chosen.to_owned(), name));
+        let name = state.broker.find_profile_name(caller, chosen).await?;
+        choices.insert(0, choice(chosen.to_owned(), name.unwrap_or_else(|| chosen.to_owned())));
     }
     Ok(Offered { choices, has_more })
 }

@@ -40,8 +40,9 @@ impl View<'_> {
         sent: &Sent,
         sees: Scope,
     ) -> Result<Self, ApiError> {
-        // A server that does not answer may be misspelt.
-        let can_mend = kind(error.code) == Refused::NotDone || error.code == Code::PlatformUnreachable;
+        // A server that does not answer may be misspelt, and so may the profile that a form names.
+        let can_mend = kind(error.code) == Refused::NotDone
+            || matches!(error.code, Code::PlatformUnreachable | Code::ProfileNotFound);
         if !can_mend || !sent.caller.may(sees) {
             return Err(error);
         }

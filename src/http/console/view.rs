@@ -125,6 +125,11 @@ impl<'a> View<'a> {
         format!("{}/console{path}{}", self.frame.base, self.lang)
     }
 
+    /// The address of the list that this page belongs to, also on a page that a form came back to.
+    pub(crate) fn list(&self) -> String {
+        self.to(self.here.path())
+    }
+
     /// The address of an action on a page.
     pub(crate) fn under(&self, path: &str, action: &str) -> String {
         self.to(&format!("{path}{action}"))

@@ -85,6 +85,11 @@ async fn accounts_are_searched_filtered_and_shown_in_pages() {
     let page = operator.page(&format!("/console/accounts?profile={team}")).await;
     assert!(page.contains("selected>Team &#34;A&#34; &#38; sons<"), "{page}");
 
+    let page = operator.page("/console/accounts?profile=null").await;
+    assert_eq!(page.matches("value=\"null\"").count(), 1, "{page}");
+    let page = operator.page("/console/accounts?platform=removed").await;
+    assert!(page.contains("<option value=\"removed\" selected>removed</option>"), "{page}");
+
     // Many more, without a platform.
     let db = broker.sql();
     for number in 0..60 {

@@ -200,7 +200,7 @@ async fn a_description_is_saved_as_it_is() {
     assert_eq!(made.status, 201, "{}", made.text);
     let page = operator.page("/console/profiles").await;
     // Parsers drop the first line break of a textarea.
-    assert!(page.contains("maxlength=\"1000\">\n\nfirst\nsecond  x\n"), "{page}");
+    assert!(page.contains("maxlength=\"2000\">\n\nfirst\nsecond  x\n"), "{page}");
     let typed = text.replace('\n', "\r\n");
     operator.done(&action(&page, "Team", ""), &[("name", "Renamed"), ("description", &typed)]).await;
     let kept = broker.get("/v1/profiles").await.json["profiles"][0].clone();
@@ -232,7 +232,9 @@ async fn every_profile_can_be_named_by_its_id() {
     // Saving the form changes nothing where the profile is deleted.
     assert_eq!(broker.call("DELETE", &format!("/v1/profiles/{oldest}"), None).await.status, 200);
     let page = operator.page(&path).await;
-    assert!(page.contains(&format!("<option value=\"{oldest}\" selected>")), "{page}");
+    assert!(page.contains(&format!("<option value=\"{oldest}\" selected>P0</option>")), "by its name: {page}");
+    let filtered = operator.page(&format!("/console/accounts?profile={oldest}")).await;
+    assert!(filtered.contains(&format!("<option value=\"{oldest}\" selected>P0</option>")), "{filtered}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -300,6 +302,59 @@ async fn a_form_that_is_sent_twice_makes_one_profile_and_one_app() {
     let opened_later = [&app("c")[..4], &[("latest", since.as_str())]].concat();
     let refused = operator.post("/console/apps", &opened_later).await;
     assert!(refused.status == 409 && refused.text.contains("duplicate_app"), "{}", refused.text);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_form_that_names_a_profile_that_is_gone_comes_back() {
+    let broker = start().await;
+    let operator = Operator::of(&broker).await;
+    let id = broker.connect("twitter", "").await;
+    let gone = "prof_00000000000000000000000000000009";
+    let fields = [("name", "ci"), ("scope", "read"), ("profile", gone)];
+    let key = operator.post("/console/keys", &fields).await;
+    assert!(key.status == 404 && key.text.contains("profile_not_found"), "{}", key.text);
+    for kept in ["value=\"ci\"", "value=\"read\" checked", "selected>prof_0"] {
+        assert!(key.text.contains(kept), "{kept}: {}", key.text);
+    }
+    for _ in 0..51 {
+        profile_of(&broker, "Team").await;
+    }
+    let path = format!("/console/accounts/{id}/move");
+    let moved = operator.post(&path, &[("profile", ""), ("other", gone)]).await;
+    assert!(moved.status == 404 && moved.text.contains("That was not done"), "{}", moved.text);
+    assert!(moved.text.contains(&format!("name=\"other\" value=\"{gone}\"")), "{}", moved.text);
+    let none = operator.post(&path.replace(&id, "int_00000000000000000000000000000009"), &[("profile", "")]).await;
+    assert!(none.status == 404 && none.text.contains("There is nothing here"), "{}", none.text);
+}
+
+/// A form without an action would lead to the address of the form that came back.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_list_is_searched_beside_a_form_that_came_back() {
+    let broker = start().await;
+    let operator = Operator::of(&broker).await;
+    let profile = profile_of(&broker, "Team").await;
+    let page = operator.post(&format!("/console/profiles/{profile}?lang=de"), &[("name", "")]).await.text;
+    assert!(page.contains("method=\"get\" action=\"/console/profiles?lang=de\" role=\"search\""), "{page}");
+    let page = operator.page("/console/apps").await;
+    assert!(page.contains("method=\"get\" action=\"/console/apps\" role=\"search\""), "{page}");
+}
+
+/// Browsers count a letter beyond the first 65,536 as two.
+#[tokio::test(flavor = "multi_thread")]
+async fn fields_take_what_the_api_takes() {
+    let broker = start().await;
+    let operator = Operator::of(&broker).await;
+    let name = "\u{1f980}".repeat(200);
+    let profile = profile_of(&broker, &name).await;
+    for list in ["profiles", "apps", "keys"] {
+        let page = operator.page(&format!("/console/{list}")).await;
+        let units = if list == "keys" { 200 } else { 400 };
+        for field in page.split("name=\"name\" value=").skip(1).filter(|field| field.contains("required")) {
+            let field = field.split('>').next().unwrap();
+            assert!(field.contains("type=\"search\"") || field.contains(&format!("maxlength=\"{units}\"")), "{field}");
+        }
+    }
+    operator.done(&format!("/console/profiles/{profile}"), &[("name", &name), ("description", "")]).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
