@@ -83,6 +83,8 @@ struct Notice {
     good: bool,
     text: String,
     more: &'static str,
+    /// The language of `more`.
+    lang: &'static str,
 }
 
 /// What the API answers about an account.
@@ -303,26 +305,29 @@ fn asked_by_name(headers: &HeaderMap, public_url: &str) -> bool {
 fn notice(last: &Last, labels: &HashMap<String, String>, words: &Words) -> Option<Notice> {
     let demo = &words.demo;
     let label = last.platform.as_ref().and_then(|name| labels.get(name)).map_or(demo.the_account, String::as_str);
+    let mut lang = words.code;
     let (good, text, more) = match last.status.as_deref()? {
         "cancelled" => (false, (words.cancelled)(CancelledAt::Platform, label), words.nothing_stored),
         "disconnected" => (true, (demo.disconnected)(label), demo.disconnected_more),
         "error" => {
             let code = last.error.as_deref();
             let failure = Failure::OF_CONNECTION.into_iter().find(|failure| Some(failure.code()) == code);
-            match failure.map(|failure| (words.failure)(failure, label)) {
-                Some(told) => (false, told.happened, told.advice),
-                None => (false, (words.not_connected)(label) + ".", known(code).unwrap_or(demo.log_says)),
+            if let Some(told) = failure.map(|failure| (words.failure)(failure, label)) {
+                (false, told.happened, told.advice)
+            } else {
+                let code = Code::ALL.iter().copied().find(|known| Some(known.as_str()) == code);
+                let refused = code.and_then(words.link.refused);
+                if refused.is_none() && code.is_some() {
+                    lang = "en";
+                }
+                let more = refused.or(code.map(Code::sentence)).unwrap_or(demo.log_says);
+                (false, (words.not_connected)(label) + ".", more)
             }
         }
         "success" => (true, (words.connected)(label) + ".", demo.stored),
         _ => return None,
     };
-    Some(Notice { good, text, more })
-}
-
-/// What the API says of an error, in English.
-fn known(code: Option<&str>) -> Option<&'static str> {
-    Code::ALL.iter().find(|known| Some(known.as_str()) == code).map(|known| known.sentence())
+    Some(Notice { good, text, more, lang })
 }
 
 #[cfg(test)]
@@ -349,7 +354,7 @@ pub(super) mod tests {
             frame,
             words: &frame.words.demo,
             lang: "?lang=de".to_owned(),
-            notice: Some(Notice { good: false, text: text(), more: "" }),
+            notice: Some(Notice { good: false, text: text(), more: "", lang: "" }),
             platforms: vec![PlatformButton { mark: mark(), name: text(), label: text() }],
             bluesky: Some(BlueskyForm { mark: mark(), label: text(), handle: text(), password: text() }),
             accounts: vec![account],
@@ -386,6 +391,17 @@ pub(super) mod tests {
             let [en, _] = LANGUAGES;
             notice(&last, &labels, en).map(|notice| notice.text)
         };
+        for (words, told, lang) in [
+            (LANGUAGES[0], "Handle and app password do not belong together.", "en"),
+            (LANGUAGES[1], "Handle und App-Passwort gehören nicht zusammen.", "de"),
+        ] {
+            let text = |text: &str| Some(text.to_owned());
+            let last = |error| Last { status: text("error"), platform: text("bluesky"), error: text(error) };
+            let refused = notice(&last("bluesky_credentials_rejected"), &labels, words).unwrap();
+            assert!(refused.more.contains(told) && refused.lang == lang, "{}", refused.more);
+            let other = notice(&last("request_timeout"), &labels, words).unwrap();
+            assert_eq!((other.more, other.lang), (Code::RequestTimeout.sentence(), "en"));
+        }
         assert_eq!(say("success", "twitter", "").as_deref(), Some("X is connected."));
         assert_eq!(say("success", "<script>", "").as_deref(), Some("The account is connected."));
         assert_eq!(
