@@ -7,8 +7,11 @@
   find.hidden = key.hidden = false;
   for (const form of [find, key]) form.addEventListener("submit", event => event.preventDefault());
 
-  // The browser may keep a page that was left.
-  addEventListener("pagehide", () => key.querySelector("input").value = "");
+  // The browser may keep a page that was left: no key and no answer, which may hold a token, stays in it.
+  addEventListener("pagehide", () => {
+    key.querySelector("input").value = "";
+    for (const output of api.querySelectorAll("output")) output.replaceChildren();
+  });
 
   const field = find.querySelector("input"), status = find.querySelector("[role=status]");
   const links = [...api.querySelectorAll(".side ul ul a")].map(link => {
@@ -43,7 +46,7 @@
     }
   });
   const mark = () => {
-    for (const link of api.querySelectorAll(".side a")) link.toggleAttribute("aria-current", link.hash === location.hash);
+    for (const link of api.querySelectorAll(".side a")) link.ariaCurrent = link.hash === location.hash ? "location" : null;
   };
   addEventListener("hashchange", mark);
   mark();

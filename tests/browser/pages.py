@@ -315,10 +315,15 @@ def look_at_documentation(looker, running):
         answer = call(driver, "getProfile", id="a/b?c")
         assert answer.startswith("404") and "profile_not_found" in answer, answer
         looker.check(f"documentation-tried-{width}", scripts=1)
+    here = [link.get_attribute("hash") for link in driver.find_elements(By.CSS_SELECTOR, ".side [aria-current=location]")]
+    assert here == ["#getToken"], here
     kept = driver.execute_script(
         "return [document.cookie, location.href, document.documentElement.outerHTML, ...Object.values(localStorage),"
         " ...Object.values(sessionStorage)].join('\\n')")
     assert running.key not in kept, "the key is kept"
+    answers = "return [...document.querySelectorAll('output')].map(output => output.textContent).join('')"
+    assert driver.execute_script(answers), "answers are shown"
+    assert not driver.execute_script("dispatchEvent(new Event('pagehide'));" + answers), "answers outlive the page"
     driver.refresh()
     assert driver.find_element(By.ID, "key").get_attribute("value") == "", "the key outlives the page"
     answer = call(driver, "listProfiles")
