@@ -58,6 +58,21 @@ axe.run(document, {rules: {"target-size": {enabled: true}}, resultTypes: ["viola
   error => done([String(error)]));
 """
 
+# The words of buttons beside each other that are broken within the word.
+BROKEN = r"""
+const broken = [];
+for (const button of document.querySelectorAll(".actions button")) {
+  const texts = document.createTreeWalker(button, NodeFilter.SHOW_TEXT);
+  while (texts.nextNode()) for (const word of texts.currentNode.data.matchAll(/\S+/g)) {
+    const range = new Range();
+    range.setStart(texts.currentNode, word.index);
+    range.setEnd(texts.currentNode, word.index + word[0].length);
+    if (range.getClientRects().length > 1) broken.push(word[0]);
+  }
+}
+return broken;
+"""
+
 
 class Looker:
     def __init__(self, driver):
@@ -97,6 +112,8 @@ class Looker:
             shot_whole(driver, os.path.join(SHOTS, f"{name}.png"))
         wide = driver.execute_script("return document.documentElement.scrollWidth - document.documentElement.clientWidth")
         assert wide <= 0, f"{name}: {wide} pixels wider than the window"
+        broken = driver.execute_script(BROKEN)
+        assert not broken, f"{name}: {broken}"
         if not driver.execute_script("return typeof axe === 'object'"):
             driver.execute_script(AXE + "; window.axe = axe;")
         found = driver.execute_async_script(AUDIT)
@@ -175,6 +192,18 @@ def look_at_endings(looker, running):
     press(driver, "a[hreflang=de]")
     wait(driver, "German", lambda: driver.find_element(By.CSS_SELECTOR, "html[lang=de]"))
     assert "verbunden" in driver.find_element(By.TAG_NAME, "h1").text
+
+
+def look_at_sandbox(looker, running):
+    consent_page = authorize_url(running, "twitter")
+    for name, url in [
+        ("sandbox-consent", consent_page),
+        ("sandbox-refused", consent_page.replace("client_id=", "client_id=no")),
+        ("sandbox", urllib.parse.urljoin(consent_page, "/")),
+    ]:
+        looker.driver.get(url)
+        looker.driver.get_log("performance")
+        looker.check(name)
 
 
 def look_at_choices(looker, running):
@@ -466,6 +495,7 @@ with demo() as running, tempfile.TemporaryDirectory() as profile, contextlib.Exi
     look_at_identity(looker)
     look_at_confirmation(looker)
     look_at_endings(looker, running)
+    look_at_sandbox(looker, running)
     look_at_choices(looker, running)
     look_at_links(looker, running)
     look_at_demo(looker, running)
