@@ -67,15 +67,6 @@ pub fn list_older(db: &Connection, active: u32, skip: u32, limit: u32) -> Result
     )
 }
 
-/// Number of keys whose code was made with an older data key than `active`.
-pub(super) fn count_older(db: &Connection, active: u32) -> Result<u64, Error> {
-    count(
-        db,
-        "SELECT count(*) FROM access_keys /* every project */ WHERE mac_dek_id < :active",
-        named_params! {":active": active},
-    )
-}
-
 /// Keys of all projects that are not revoked, oldest first.
 pub fn list_unrevoked(db: &Connection) -> Result<Vec<FoundKey>, Error> {
     all(db, "SELECT * FROM access_keys /* every project */ WHERE revoked_at IS NULL ORDER BY id", &[], read_found)

@@ -75,15 +75,6 @@ pub fn list_older(db: &Connection, active: u32, skip: u32, limit: u32) -> Result
     )
 }
 
-/// Number of links whose code was made with an older data key than `active`.
-pub(super) fn count_older(db: &Connection, active: u32) -> Result<u64, Error> {
-    count(
-        db,
-        "SELECT count(*) FROM links /* every project */ WHERE mac_dek_id < :active",
-        named_params! {":active": active},
-    )
-}
-
 /// Number of the project's links, ended ones too.
 pub fn count_all(db: &Connection, project: ProjectId) -> Result<u64, Error> {
     count(db, "SELECT count(*) FROM links WHERE project_id = :project", named_params! {":project": project})

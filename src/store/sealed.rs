@@ -1,7 +1,7 @@
 //! Every column that holds sealed values, so that a new data key or form can replace an old one everywhere.
 //!
 //! Statements are for every project and say so: data keys belong to the whole database. Invariant: no sealed column is
-//! missing in [`SEALED`]. A test compares it with the schema.
+//! missing in [`SEALED`], and no other column that needs a data key in [`MACS`]. Tests compare them with the schema.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -13,7 +13,6 @@ use super::columns::{Fields, all, change, change_one, count, one, signed};
 use super::open::inspect::look;
 use super::open::{OpenError, failed};
 use super::schema::Schema;
-use super::{access_keys, links};
 use crate::domain::secret::Sealed;
 use crate::domain::time::Timestamp;
 
@@ -30,8 +29,11 @@ pub struct SealedColumn {
     sealed_as: Option<&'static str>,
     /// SQL for the project, platform and client in the value's place.
     owner: [&'static str; 3],
-    /// Column with the id of the data key. `None` where a row lives for minutes: its values outlive no data key.
+    /// Column with the id of the data key. `None` where only the values themselves name it.
     dek_id: Option<&'static str>,
+    /// True where a row lives for minutes: its values are not made again with a new data key, and the old one waits for
+    /// their end.
+    is_brief: bool,
 }
 
 /// Of a row that belongs to nobody, or names its owner itself.
@@ -54,12 +56,13 @@ const fn lasting(table: &'static str, column: &'static str, dek_id: &'static str
         sealed_as: None,
         owner: ROW,
         dek_id: Some(dek_id),
+        is_brief: false,
     }
 }
 
 /// A column of values that are gone before anybody would seal them again.
 const fn brief(table: &'static str, column: &'static str) -> SealedColumn {
-    SealedColumn { table, column, id: "id", generation: "1", sealed_as: None, owner: ROW, dek_id: None }
+    SealedColumn { table, column, id: "id", generation: "1", sealed_as: None, owner: ROW, dek_id: None, is_brief: true }
 }
 
 /// All of them.
@@ -94,12 +97,15 @@ pub const SEALED: [SealedColumn; 13] = [
     SealedColumn { owner: SELECTION, ..brief("selections", "token_text") },
 ];
 
-/// The authentication codes of rows, which a data key makes as well: for counting. A flow, like a session of the console,
-/// is over when the data key that made its code is retired.
-const MACS: [SealedColumn; 2] = [
-    SealedColumn { generation: "1", ..lasting("access_keys", "mac", "mac_dek_id") },
-    SealedColumn { generation: "1", ..lasting("links", "mac", "mac_dek_id") },
-];
+/// A column of authentication codes.
+const fn codes(table: &'static str) -> SealedColumn {
+    SealedColumn { generation: "1", ..lasting(table, "mac", "mac_dek_id") }
+}
+
+/// The authentication codes of rows, which a data key makes as well: for counting. A session of the console is missing,
+/// because it is over when the data key that made its code is retired.
+pub const MACS: [SealedColumn; 3] =
+    [codes("access_keys"), SealedColumn { is_brief: true, ..codes("flows") }, codes("links")];
 
 /// The values of a column that are to be sealed again.
 #[derive(Debug, Clone, Copy)]
@@ -130,10 +136,10 @@ impl Stored {
 }
 
 impl SealedColumn {
-    /// True when its values are sealed again with a new data key.
+    /// True when its values are made again with a new data key.
     #[must_use]
     pub fn is_resealed(&self) -> bool {
-        self.dek_id.is_some()
+        !self.is_brief
     }
 
     /// Up to `limit` values, after the first `skip`, that are to be sealed again.
@@ -264,21 +270,17 @@ pub fn list_needs(db: &Connection, dek_id: u32) -> Result<Vec<(SealedColumn, u64
 
 /// Number of values that are to be sealed again, and of codes to be made again.
 pub fn count_outdated(db: &Connection, what: Outdated) -> Result<u64, Error> {
-    let mut outdated = match what {
-        Outdated::Key(active) => access_keys::count_older(db, active)? + links::count_older(db, active)?,
-        Outdated::Version => 0,
-    };
-    for column in SEALED {
-        let count_in = |which: &str, params| {
-            let select = format!("SELECT count(*) FROM {} /* every project */ WHERE {which}", column.table);
-            count(db, &select, params)
-        };
+    let mut outdated = 0;
+    for column in SEALED.iter().chain(&MACS) {
+        let of_table = format!("SELECT count(*) FROM {} /* every project */ WHERE", column.table);
         outdated += match (what, column.dek_id) {
-            (Outdated::Key(_), None) => 0,
-            (Outdated::Key(active), Some(dek_id)) => {
-                count_in(&format!("{dek_id} < :active"), named_params! {":active": active})?
+            (Outdated::Key(active), Some(dek_id)) if column.is_resealed() => {
+                count(db, &format!("{of_table} {dek_id} < :active"), named_params! {":active": active})?
             }
-            (Outdated::Version, _) => count_in(&column.is_unbound(), &[])?,
+            (Outdated::Version, _) if !MACS.contains(column) => {
+                count(db, &format!("{of_table} {}", column.is_unbound()), &[])?
+            }
+            (Outdated::Key(_) | Outdated::Version, _) => 0,
         };
     }
     Ok(outdated)
@@ -362,11 +364,35 @@ mod tests {
         assert_eq!(found, listed, "a sealed column is missing in SEALED, or is not there");
     }
 
+    /// Columns with the id of a data key whose rows end with it, or are the key's own.
+    const OF_KEYS: [&str; 4] =
+        ["console_sessions.mac_dek_id", "keyring.dek_id", "recovery_wraps.dek_id", "resealed.dek_id"];
+
+    #[test]
+    fn every_column_that_names_a_data_key_is_counted_before_the_key_is_retired() {
+        let fixture = Fixture::new();
+        let mut found: Vec<String> = all(
+            &fixture.db,
+            "SELECT t.name || '.' || c.name FROM sqlite_schema AS t, pragma_table_info(t.name) AS c
+             WHERE t.type = 'table' AND c.name GLOB '*dek_id'",
+            &[],
+            |row| Ok(row.get(0)?),
+        )
+        .unwrap();
+        let counted = SEALED.iter().chain(&MACS).filter_map(|one| Some(format!("{}.{}", one.table, one.dek_id?)));
+        let mut known: Vec<String> = counted.chain(OF_KEYS.map(str::to_owned)).collect();
+        found.sort();
+        known.sort();
+        assert_eq!(found, known);
+    }
+
     #[test]
     fn the_columns_of_data_keys_are_there_and_older_values_are_found_by_an_index() {
         let fixture = Fixture::new();
         for column in SEALED.iter().filter(|column| column.is_resealed()) {
             assert!(column.list_outdated(&fixture.db, Outdated::Key(9), 0, 10).unwrap().is_empty());
+        }
+        for column in SEALED.iter().chain(&MACS).filter(|column| column.is_resealed()) {
             let plan = format!(
                 "EXPLAIN QUERY PLAN SELECT 1 FROM {} WHERE {} < 9 ORDER BY 1",
                 column.table,

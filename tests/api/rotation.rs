@@ -16,7 +16,7 @@ use postpeer::domain::id::{GrantId, Id as _};
 use postpeer::domain::keyring::{KeyReport, KeyState};
 use postpeer::domain::secret::{Digest256, Sealed};
 use postpeer::sandbox::{self, Answer};
-use postpeer::store::sealed::SEALED;
+use postpeer::store::sealed::{MACS, SEALED};
 use postpeer::store::{self, grants};
 use postpeer::vault::{KeyringFile, Owner, Place, RecoveryKey, Vault};
 use rusqlite::params;
@@ -77,6 +77,15 @@ impl TestBroker {
     fn opened(&self) -> BTreeMap<String, u64> {
         open_all(&self.config().database, &self.config().keyring)
     }
+
+    /// Number of codes of each table that this data key made.
+    fn codes_of(&self, key: u32) -> BTreeMap<&'static str, u64> {
+        let count = |table| {
+            let count = format!("SELECT count(*) FROM {table} WHERE mac_dek_id = ?1");
+            (table, u64::from(self.sql().query_row(&count, [key], |row| row.get::<_, u32>(0)).unwrap()))
+        };
+        MACS.iter().map(|column| count(column.table)).collect()
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -127,17 +136,23 @@ async fn every_kind_of_value_is_re_sealed_while_the_broker_serves() {
     let without: Vec<_> = before.iter().filter(|(_, values)| **values == 0).map(|(column, _)| column).collect();
     assert_eq!(without, ["flows.answer", "flows.server"], "{before:?}");
 
+    let link = broker.call("POST", "/v1/connect/links", Some(json!({"platforms": ["twitter"]}))).await;
+    assert_eq!(link.status, 201, "{}", link.text);
+    let codes = broker.codes_of(1);
+    assert_eq!(codes, BTreeMap::from([("access_keys", 1), ("flows", 4), ("links", 1)]));
+
     assert_eq!(broker.rotate(), 2);
     assert_eq!(broker.opened(), before, "the key is active, and nothing is sealed with it yet");
-    // The access key of the tests has a code.
-    let total: u64 = before.values().sum::<u64>() + 1;
+    let total: u64 = before.values().chain(codes.values()).sum();
     assert_eq!(broker.keys().await, [(1, KeyState::Old, total), (2, KeyState::Active, 0)]);
     assert_eq!(broker.token(&page, "").await.status, 200);
 
-    let brief = before["flows.pkce_verifier"] + before["selections.payload"] + before["selections.token_text"];
+    let sealed_briefly = ["flows.pkce_verifier", "selections.payload", "selections.token_text"];
+    let brief = sealed_briefly.iter().map(|column| before[*column]).sum::<u64>() + codes["flows"];
     let (done, unopened) = broker.look_after_keys().await;
     assert_eq!((done, unopened), (total - brief, 0), "{before:?}");
     assert_eq!(broker.opened(), before);
+    assert_eq!(broker.codes_of(1), BTreeMap::from([("access_keys", 0), ("flows", 4), ("links", 0)]));
     assert_eq!(broker.keys().await[1], (2, KeyState::Active, done));
     assert_eq!(broker.look_after_keys().await, (0, 0), "nothing is sealed twice");
     assert_eq!(broker.broker().find_recovery_key().await.unwrap(), Some(recovery.id()));
@@ -155,12 +170,16 @@ async fn every_kind_of_value_is_re_sealed_while_the_broker_serves() {
     let location = broker.land("facebook", choosing).await;
     assert!(location.contains("status=success"), "{location}");
     broker.clock.advance(Duration::from_mins(9));
-    assert!(refusal(retire(1).await).contains("may still hold values in memory"));
+    let refused = refusal(retire(1).await);
+    assert!(refused.contains("(2 in flows.mac)") && refused.contains("finishes or purges them"), "{refused}");
+    broker.broker().purge_expired().await.unwrap();
+    assert!(refusal(retire(1).await).contains("2 in flows.mac"), "their browsers may come back");
     broker.clock.advance(Duration::from_mins(1));
+    broker.broker().purge_expired().await.unwrap();
     retire(1).await.unwrap();
     assert_eq!(broker.look_after_keys().await, (0, 0));
-    let left = broker.opened();
-    assert_eq!(broker.keys().await, [(2, KeyState::Active, left.values().sum::<u64>() + 1)]);
+    let (left, codes) = (broker.opened(), broker.codes_of(2));
+    assert_eq!(broker.keys().await, [(2, KeyState::Active, left.values().chain(codes.values()).sum())]);
     assert_eq!(broker.token(&page, "").await.status, 200);
     let sealed = Sealed::from_bytes(tokens);
     assert!(vault_of(&broker).open_tokens(&Place::grant_tokens(grant, 1, owner), &sealed).is_err(), "the key is gone");
@@ -170,6 +189,30 @@ fn vault_of(broker: &TestBroker) -> Vault {
     let inspection = store::inspect(&broker.config().database).unwrap();
     let file = KeyringFile::load(&broker.config().keyring).unwrap();
     Vault::unlock(&file, inspection.db_id, &inspection.wrapped_keys, Arc::new(SystemEntropy)).unwrap()
+}
+
+/// Without PKCE, nothing of a connection is sealed: only the code of its row needs the data key.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_connection_in_progress_keeps_the_old_key_from_being_retired() {
+    let broker = TestBroker::start().await;
+    let pending = broker.begin("linkedin", BACK).await;
+    broker.rotate();
+    broker.look_after_keys().await;
+    let retire = || broker.broker().retire_data_key(1, false);
+    let refused = retire().await.unwrap_err().to_string();
+    assert!(refused.contains("(1 in flows.mac): the broker finishes or purges them"), "{refused}");
+    let landed = broker.browse(&broker.consent(&pending, &Answer::allow())).await.location();
+    assert!(landed.contains("/connect/selection/") || landed.contains("status=success"), "{landed}");
+    assert_eq!(broker.codes_of(1)["flows"], 0, "it came back, and its row has a code of the new key");
+    // One whose browser never comes back.
+    broker.rotate();
+    retire().await.unwrap();
+    let pending = broker.begin("linkedin", BACK).await;
+    broker.look_after_keys().await;
+    assert!(broker.broker().retire_data_key(2, false).await.is_err(), "{pending}");
+    broker.clock.advance(Duration::from_mins(11));
+    broker.broker().purge_expired().await.unwrap();
+    broker.broker().retire_data_key(2, false).await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -191,6 +234,8 @@ async fn a_running_broker_that_has_not_seen_a_rotation_keeps_the_old_key_from_be
     let refused = broker.broker().retire_data_key(1, false).await.unwrap_err().to_string();
     assert!(refused.contains("1 in grants.tokens"), "{refused}");
     assert_eq!(broker.look_after_keys().await, (2, 0));
+    broker.clock.advance(Duration::from_hours(1));
+    broker.broker().purge_expired().await.unwrap();
     // Without a broker, nobody has anything in memory.
     broker.broker().retire_data_key(1, false).await.unwrap();
     broker.look_after_keys().await;
@@ -204,6 +249,7 @@ async fn tokens_that_cannot_be_stored_yet_keep_the_old_key_from_being_retired() 
     let id = broker.connect("twitter", "").await;
     broker.look_after_keys().await;
     broker.clock.advance(Duration::from_hours(2));
+    broker.broker().purge_expired().await.unwrap();
     let no_swap = "CREATE TRIGGER no_swap BEFORE UPDATE ON grants WHEN new.generation > old.generation
         BEGIN SELECT RAISE(FAIL, 'no'); END";
     broker.sql().execute_batch(no_swap).unwrap();
@@ -252,12 +298,14 @@ async fn values_that_do_not_open_hold_up_no_others_and_keep_their_key() {
     assert_eq!(broker.call("POST", "/v1/apps", Some(app)).await.status, 201);
     broker.rotate();
     assert_eq!(broker.look_after_keys().await, (3, 450), "an account, an app and an access key");
+    broker.clock.advance(Duration::from_hours(1));
+    broker.broker().purge_expired().await.unwrap();
     assert_eq!(broker.keys().await, [(1, KeyState::Old, 450), (2, KeyState::Active, 3)]);
     assert_eq!(broker.token(&id, "").await.status, 200);
     let again = broker.broker().look_after_keys(450, Duration::ZERO, &CancellationToken::new()).await.unwrap();
     assert_eq!((again.done, again.unopened), (0, 450));
     let refused = broker.broker().retire_data_key(1, false).await.unwrap_err().to_string();
-    assert!(refused.contains("450 in grants.tokens"), "{refused}");
+    assert!(refused.contains("(450 in grants.tokens)"), "{refused}");
 }
 
 /// Adds grants that nobody uses, each with tokens of its own.
