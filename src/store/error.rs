@@ -20,8 +20,8 @@ pub enum Error {
     Corrupt(#[source] rusqlite::Error),
     /// The disk did not confirm a commit. Its contents are unknown, and a second sync would prove nothing.
     #[error(
-        "the disk did not confirm a write, so nothing more is written: check the disk and its file system, then restart the \
-         broker"
+        "the disk did not confirm a write, so it may have been stored or not, and nothing more is written: check the disk and \
+         its file system, restart the broker, and look before you repeat the change"
     )]
     Failed(#[source] rusqlite::Error),
     #[error("the disk is full, or the file may not grow: free some space, no restart is needed")]

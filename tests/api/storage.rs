@@ -12,6 +12,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use postpeer::sandbox::Step;
+use serde_json::json;
 
 use crate::process::{ALWAYS, Crashing, Process, not_tested, said};
 use crate::small_disk;
@@ -307,6 +308,21 @@ async fn a_sync_that_fails_ends_the_broker_and_everything_acknowledged_is_there(
     let process = scene.broker.start(None);
     assert_eq!(token(&scene.broker, &scene.id).await, scene.token);
     assert_eq!(scene.broker.token(0, &scene.id, ALWAYS).await.unwrap().status, 200);
+    assert_eq!(process.stop(), Some(0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_change_that_the_disk_did_not_confirm_is_not_said_to_be_undone() {
+    let Scene { broker, process, .. } = Scene::new().await;
+    let Some(fault) = Fault::inject(&process, "fsync,fdatasync", "EIO", &[]).await else { return };
+    let made = broker.try_post(0, "/v1/profiles", &json!({"name": "One"})).await;
+    assert_eq!((made.status, made.code()), (503, "storage_unavailable"), "{}", made.text);
+    let told = made.json["error"].as_str().unwrap();
+    assert!(told.contains("look before you repeat it") && !told.contains("nothing was changed"), "{told}");
+    assert_eq!(process.ended(), Some(74));
+    drop(fault);
+    let process = broker.start(None);
+    assert_eq!(broker.call(0, "/v1/profiles").await.unwrap().json["total"], 1, "the log has it");
     assert_eq!(process.stop(), Some(0));
 }
 

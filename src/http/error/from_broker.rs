@@ -15,6 +15,10 @@ use crate::domain::link::LinkStatus;
 /// Retry-After when too many calls to platforms are under way. Each takes some seconds at most.
 const EXCHANGE_RETRY_AFTER: Duration = Duration::from_secs(5);
 
+/// Where the disk did not confirm a commit.
+const MAYBE_STORED: &str = "The broker's disk did not confirm this change, so it may have been stored or not: look before you \
+    repeat it. The operator finds the reason in the log, and at /readyz.";
+
 /// Where no app can be registered at another server.
 const NO_ROOM_FOR_SERVERS: &str = "There is no room for another server now: accounts at too many are connected, or being \
     connected. Servers where somebody is connected still work. Try again later, or tell the operator.";
@@ -143,27 +147,32 @@ impl From<What> for ApiError {
 
 impl From<StoreError> for ApiError {
     fn from(source: StoreError) -> Self {
-        match &source {
-            StoreError::Full(_) => Self::new(Code::StorageFull).because(source),
+        Self::of_store(&source).because(source)
+    }
+}
+
+impl ApiError {
+    fn of_store(error: &StoreError) -> Self {
+        match error {
+            StoreError::Full(_) => Self::new(Code::StorageFull),
             StoreError::Busy(_) | StoreError::Overloaded | StoreError::RolledBack | StoreError::Stopped => {
-                Self::new(Code::Overloaded).retry_after(Duration::from_secs(1)).because(source)
+                Self::new(Code::Overloaded).retry_after(Duration::from_secs(1))
             }
             // The answer to the next attempt names what is gone.
             StoreError::Orphan(_) => {
                 Self::with(Code::Overloaded, "Something that this needs was deleted in the same moment. Try again.")
                     .retry_after(Duration::from_secs(1))
-                    .because(source)
             }
+            StoreError::Failed(_) => Self::with(Code::StorageUnavailable, MAYBE_STORED),
             StoreError::Corrupt(_)
-            | StoreError::Failed(_)
             | StoreError::Io(_)
             | StoreError::Moved(_)
             | StoreError::ReadOnly(_)
-            | StoreError::Reserve(_) => Self::new(Code::StorageUnavailable).because(source),
+            | StoreError::Reserve(_) => Self::new(Code::StorageUnavailable),
             StoreError::Conflict(_)
             | StoreError::Inconsistent { .. }
             | StoreError::NotChanged
-            | StoreError::Sqlite(_) => Self::internal(source),
+            | StoreError::Sqlite(_) => Self::new(Code::Internal),
         }
     }
 }
