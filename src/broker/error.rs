@@ -5,7 +5,7 @@ use std::time::Duration;
 use crate::domain::access_key::Scope;
 use crate::domain::budget::{Cost, Exhausted};
 use crate::domain::failure::Failure;
-use crate::domain::id::ProfileId;
+use crate::domain::id::{IntegrationId, ProfileId};
 use crate::domain::key_limits::Unusable;
 use crate::domain::link::LinkStatus;
 use crate::domain::redirect::Refused;
@@ -78,6 +78,13 @@ pub enum Error {
     /// The disk has no room for the platform's answer, so the platform was not asked.
     #[error("the disk has no room for the platform's answer")]
     NoRoom,
+    /// The platform was asked to end the account's consent, and then the account was not, or may not have been, erased.
+    /// Until it is, it needs its owner.
+    #[error(
+        "the platform was asked to end the consent of {id}, but the account may not have been erased: look whether it is \
+         still there, and disconnect it again"
+    )]
+    NotErased { id: IntegrationId, source: store::Error },
     /// It does not exist, or belongs to another project.
     #[error("no such {0}")]
     NotFound(What),

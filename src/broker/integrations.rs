@@ -8,15 +8,16 @@ use super::{Broker, Caller, Error, profiles};
 pub use super::revocation::Revoked;
 use crate::domain::audit::{Action, Actor, Entry};
 use crate::domain::error_chain::chain;
-use crate::domain::grant::Grant;
+use crate::domain::grant::{AuthStatus, FailureReason, Grant};
 use crate::domain::id::{IntegrationId, ProjectId};
 use crate::domain::integration::{Integration, IntegrationDetail, IntegrationFilter, PlatformFilter};
 use crate::domain::paging::{Listed, Window};
 use crate::domain::time::Timestamp;
 use crate::domain::weigh::Weigh;
+use crate::failpoint;
 use crate::platforms::CONTRACT_NAMES;
 use crate::store::consents::Users;
-use crate::store::{self, Connection, Transaction, audit, grants, integrations, meta};
+use crate::store::{self, Connection, Transaction, audit, grants, integrations};
 
 /// A caller's filter for the list. `profile_id`: `Some("null")` for integrations without a profile. The id of no
 /// profile of the project lists nothing.
@@ -153,6 +154,9 @@ impl Broker {
 
     /// Revokes the consent at the platform, unless that would reach others, then erases the tokens. Returns the
     /// platform's label and what came of it.
+    ///
+    /// Before the platform is asked, the account is one that needs its owner: nobody is handed a revoked token if the
+    /// broker dies before it has erased the account, or cannot erase it. Disconnecting it again ends it.
     pub async fn disconnect(&self, caller: &Caller, id: &str) -> Result<(String, Revoked), Error> {
         let (id, broker, caller) = (parse(id)?, self.clone(), caller.clone());
         // Revoked tokens must be erased whether or not the caller still waits.
@@ -167,14 +171,19 @@ impl Broker {
             let grant = grants::find(tx, project, integration.grant_id)?.ok_or(Error::NotFound(What::Integration))?;
             let is_needed = grants::count_integrations(tx, project, grant.id)? > 1
                 || revocation.reach(tx, (&grant).into(), now)? != Users::Nobody;
-            // A consent that has ended while its account cannot be erased would leave an account that is dead.
-            meta::touch(tx)?;
-            Ok::<_, Error>((integration, grant, is_needed, audit::newest(tx)?))
+            let is_asked = !is_needed && revocation.can_ask(&grant.platform);
+            if is_asked {
+                let ending = AuthStatus::ReconnectRequired(FailureReason::AccessRevoked);
+                integrations::set_status(tx, project, id, ending, now)?;
+            }
+            Ok::<_, Error>((integration, grant, (is_needed, is_asked), audit::newest(tx)?))
         };
         self.store.ensure_reserve().await?;
-        let (integration, grant, is_needed, newest) = self.store.write(find).await?;
+        let (integration, grant, (is_needed, is_asked), newest) = self.store.write(find).await?;
+        failpoint::reach("disconnect_begun");
         let (grant_id, generation) = (grant.id, grant.generation);
         let mut revoked = if is_needed { Revoked::KeptForOthers } else { self.revoke(&grant).await };
+        failpoint::reach("disconnect_revoked");
         let (revocation, clock) = (self.revocation.clone(), self.clock.clone());
         let entry = Entry::new(caller.by(), Action::AccountDisconnected, id).of_profile(integration.profile_id);
         let (at_first, who) = (entry.clone(), caller.clone());
@@ -214,14 +223,9 @@ impl Broker {
                 Ok::<_, Error>((told, unused))
             })
             .await;
-        let (mut told, unused) = erased.inspect_err(|error| {
-            if revoked == Revoked::Yes && !matches!(error, Error::NotFound(_)) {
-                tracing::error!(
-                    integration.id = %id,
-                    error = %chain(error),
-                    "the platform ended the consent, but the account could not be erased: disconnect it again"
-                );
-            }
+        let (mut told, unused) = erased.map_err(|error| match error {
+            Error::Store(source) if is_asked => Error::NotErased { id, source },
+            error => error,
         })?;
         if let Some((grant, users)) = unused {
             let was_kept = revoked == Revoked::KeptForOthers;

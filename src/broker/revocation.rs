@@ -98,6 +98,11 @@ impl Revocation {
         Ok(users)
     }
 
+    /// True where the platform takes revocations.
+    pub(super) fn can_ask(&self, platform: &str) -> bool {
+        self.0.upstream.can_revoke(platform)
+    }
+
     /// True where a revocation ends the person's whole consent.
     fn reaches_consent(&self, platform: &str) -> bool {
         !self.0.upstream.platforms().reached_by_revocation(platform).is_empty()

@@ -123,6 +123,30 @@ async fn the_deletion_of_a_project_that_dies_at_any_step_is_continued() {
     }
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_disconnect_that_dies_at_any_step_leaves_no_account_that_looks_well_with_a_dead_token() {
+    for step in ["disconnect_begun", "disconnect_revoked"] {
+        let crashing = Crashing::new(1);
+        let process = crashing.start(None);
+        let id = crashing.connect(0, "twitter", "ada").await;
+        let disconnect = ["accounts", "disconnect", id.as_str()];
+        crashing.dying_command(&disconnect, Some(step)).died();
+        assert_eq!(crashing.token(0, &id, "").await.unwrap().code(), "reconnect_required", "{step}");
+        assert_eq!(crashing.token(0, &id, ALWAYS).await.unwrap().code(), "reconnect_required", "{step}");
+        assert_eq!(process.stop(), Some(0), "{step}");
+        let process = crashing.start(None);
+        assert_eq!(crashing.settled(0, &id).await["state"], "reconnect_required", "{step}");
+        assert_eq!(crashing.connect(0, "twitter", "ada").await, id, "{step}: its owner brings it back");
+        assert_eq!(crashing.token(0, &id, "").await.unwrap().status, 200, "{step}");
+        crashing.dying_command(&disconnect, Some(step)).died();
+        crashing.command(&disconnect).succeeded();
+        assert_eq!(crashing.token(0, &id, "").await.unwrap().code(), "integration_not_found", "{step}");
+        let latest = crashing.issued("twitter", TokenKind::Access).pop().unwrap();
+        assert!(!crashing.is_alive(&latest.into()).await, "{step}: the consent is revoked");
+        assert_eq!(process.stop(), Some(0), "{step}");
+    }
+}
+
 /// The command asks the platform from a process of its own, which does not know of the broker's refresh.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_account_that_a_command_disconnects_during_a_refresh_leaves_no_token_alive() {

@@ -281,6 +281,34 @@ async fn a_disconnect_says_how_it_went_at_the_platform() {
     assert_eq!(listed(&broker, "include=custom").await, (Vec::new(), 0));
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_disconnect_that_cannot_erase_the_account_says_what_happened_and_hands_out_no_revoked_token() {
+    let broker = TestBroker::start().await;
+    let id = broker.connect("twitter", "").await;
+    let path = format!("{LIST}/{id}");
+    let stay = "CREATE TRIGGER stay BEFORE DELETE ON integrations BEGIN SELECT RAISE(FAIL, 'no'); END";
+    broker.sql().execute_batch(stay).unwrap();
+    let failed = broker.call("DELETE", &path, None).await;
+    assert_eq!((failed.status, failed.code()), (500, "internal_error"), "{}", failed.text);
+    let told = failed.json["error"].as_str().unwrap();
+    assert!(told.contains("was asked to end the account's consent") && !told.contains("nothing"), "{told}");
+    assert_eq!(broker.sandbox().requests_at("twitter", Step::Revoke).len(), 1);
+    assert_eq!(broker.token(&id, "").await.code(), "reconnect_required");
+    let account = broker.detail(&id).await;
+    assert_eq!(
+        (&account["authStatus"], &account["authFailureReason"]),
+        (&json!("reconnect_required"), &json!("access_revoked"))
+    );
+
+    // Its owner brings it back, with this id.
+    let again = broker.connect("twitter", &format!("reconnect={id}")).await;
+    assert_eq!((&again, broker.token(&id, "").await.status), (&id, 200));
+    assert_eq!(broker.call("DELETE", &path, None).await.status, 500);
+    broker.sql().execute_batch("DROP TRIGGER stay").unwrap();
+    assert_eq!(broker.call("DELETE", &path, None).await.status, 200);
+    assert_eq!(broker.token(&id, "").await.code(), "integration_not_found");
+}
+
 /// Connecting after a disconnect makes a new integration, with nothing of the old one.
 #[tokio::test(flavor = "multi_thread")]
 async fn what_was_disconnected_connects_anew() {

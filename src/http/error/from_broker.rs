@@ -19,6 +19,11 @@ const EXCHANGE_RETRY_AFTER: Duration = Duration::from_secs(5);
 const MAYBE_STORED: &str = "The broker's disk did not confirm this change, so it may have been stored or not: look before you \
     repeat it. The operator finds the reason in the log, and at /readyz.";
 
+/// Where the platform was asked to end a consent, and then the database failed.
+const NOT_ERASED: &str = "The platform was asked to end the account's consent, but then the broker's database failed, so the \
+    account may still be here. Look, and disconnect it again: until then it needs its owner (reconnect_required). The \
+    operator finds the reason in the log, and at /readyz.";
+
 /// Where no app can be registered at another server.
 const NO_ROOM_FOR_SERVERS: &str = "There is no room for another server now: accounts at too many are connected, or being \
     connected. Servers where somebody is connected still work. Try again later, or tell the operator.";
@@ -68,6 +73,7 @@ impl From<broker::Error> for ApiError {
             E::LinkEnded(LinkStatus::Expired) => Self::new(Code::LinkEnded).on_page(Trouble::LinkExpired),
             E::LinkEnded(_) => Self::new(Code::LinkEnded),
             E::NoRoom => Self::new(Code::StorageFull),
+            E::NotErased { ref source, .. } => Self::not_erased(source).because(error),
             E::NotFound(what) => Self::from(what),
             E::NotOffered => Self::new(Code::AccountNotOffered),
             E::OtherProfile(profile) => bound(profile, "leave profileId out, or give that one"),
@@ -88,17 +94,9 @@ impl From<broker::Error> for ApiError {
                 Code::InsufficientScope,
                 format!("The access key lacks the scope '{scope}' that this needs."),
             ),
-            E::ScopesNotAllowed { label, allowed } => Self::with(
-                Code::InvalidParameter,
-                if allowed.is_empty() {
-                    format!("scopes cannot be chosen: {label} has none here.")
-                } else {
-                    format!(
-                        "scopes must name at least one and only those that {label} has here: {}.",
-                        allowed.join(", ")
-                    )
-                },
-            ),
+            E::ScopesNotAllowed { label, allowed } => {
+                Self::with(Code::InvalidParameter, scopes_not_allowed(&label, &allowed))
+            }
             E::Sealed(_) => Self::new(Code::SealedValueRejected).because(error),
             E::SelectionEnded(why) => {
                 Self::with(Code::SelectionNotFound, format!("There is nothing to choose any more. {why}"))
@@ -152,6 +150,10 @@ impl From<StoreError> for ApiError {
 }
 
 impl ApiError {
+    fn not_erased(error: &StoreError) -> Self {
+        Self { sentence: NOT_ERASED.into(), ..Self::of_store(error) }
+    }
+
     fn of_store(error: &StoreError) -> Self {
         match error {
             StoreError::Full(_) => Self::new(Code::StorageFull),
@@ -174,6 +176,14 @@ impl ApiError {
             | StoreError::NotChanged
             | StoreError::Sqlite(_) => Self::new(Code::Internal),
         }
+    }
+}
+
+fn scopes_not_allowed(label: &str, allowed: &[String]) -> String {
+    if allowed.is_empty() {
+        format!("scopes cannot be chosen: {label} has none here.")
+    } else {
+        format!("scopes must name at least one and only those that {label} has here: {}.", allowed.join(", "))
     }
 }
 
