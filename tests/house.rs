@@ -11,7 +11,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::LazyLock;
 
-use postpeer::telemetry::{Kind, METRICS, Metric};
+use postpeer::telemetry::{Kind, METRICS, Metric, REFRESH_OUTCOMES};
 use proc_macro2::{TokenStream, TokenTree};
 use quote::ToTokens;
 use syn::visit_mut::{self, VisitMut};
@@ -633,6 +633,27 @@ fn what_can_be_printed_holds_no_secret_in_plain_text() {
 #[test]
 fn recorded_metrics_and_the_table_of_metrics_agree() {
     assert_none(&metric_complaints(sources(), METRICS));
+}
+
+#[test]
+fn the_rules_for_alerts_name_metrics_that_there_are() {
+    let rules = std::fs::read_to_string(root().join("packaging/alerts.yaml")).unwrap();
+    let expressions: Vec<_> = rules.lines().filter_map(|line| line.trim().strip_prefix("expr: ")).collect();
+    let is_word = |c: char| c.is_ascii_alphanumeric() || c == '_';
+    for expression in &expressions {
+        for name in expression.split(|c| !is_word(c)).filter(|word| word.starts_with("postpeer_")) {
+            assert!(METRICS.iter().any(|metric| metric.name == name), "{name}");
+        }
+        for outcomes in expression.split("outcome=").skip(1).filter_map(|rest| rest.split('"').nth(1)) {
+            assert!(outcomes.split('|').all(|outcome| REFRESH_OUTCOMES.contains(&outcome)), "{outcomes}");
+        }
+    }
+    // An outage of a platform makes no refresh late: each attempt that fails is due again later.
+    assert!(expressions.iter().any(|expression| expression.contains("transient")), "{expressions:?}");
+    let told = std::fs::read_to_string(root().join("docs/operations.md")).unwrap();
+    for copied in told.lines().filter_map(|line| line.trim().strip_prefix("expr: ")) {
+        assert!(expressions.contains(&copied), "{copied}");
+    }
 }
 
 #[test]
