@@ -20,13 +20,16 @@ use super::time::Timestamp;
 pub const NEW_CREDENTIALS_MAY_RESOLVE: [Failure; 3] =
     [Failure::AppMissing, Failure::AppOrGrantRejected, Failure::CredentialsRejected];
 
-/// Failure that other settings of the platform may resolve.
-pub const NEW_SETTINGS_MAY_RESOLVE: Failure = Failure::RequestRefused;
+/// Failures that other settings of the platform, or of the way to it, may resolve.
+pub const NEW_SETTINGS_MAY_RESOLVE: [Failure; 3] =
+    [Failure::PlatformAnswerUnreadable, Failure::PlatformUnavailable, Failure::RequestRefused];
 
-/// True for a failure that other credentials or settings may resolve.
+/// True for a failure that other credentials or settings may resolve. `status`: of the answer, if there was one. A
+/// platform that answers that it is unavailable was reached, and asks to be left alone for a while.
 #[must_use]
-pub fn may_be_of_settings(kind: Failure) -> bool {
-    kind == NEW_SETTINGS_MAY_RESOLVE || NEW_CREDENTIALS_MAY_RESOLVE.contains(&kind)
+pub fn may_be_of_settings(kind: Failure, status: Option<u16>) -> bool {
+    let is_outage = kind == Failure::PlatformUnavailable && status.is_some();
+    NEW_CREDENTIALS_MAY_RESOLVE.contains(&kind) || (NEW_SETTINGS_MAY_RESOLVE.contains(&kind) && !is_outage)
 }
 
 /// How far a grant's refresh got.

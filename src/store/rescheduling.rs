@@ -84,9 +84,9 @@ fn postpone_sql() -> String {
 /// Grants that wait although the reason may be gone: their refresh is to be tried at once.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Resumable {
-    /// The operator's app, or the way in which the platform is asked, was refused, and the configuration may have
-    /// changed. Or the app of a caller was refused and has changed since: the broker stopped before it could resume all
-    /// of [`RefusedOf`](Self::RefusedOf).
+    /// The operator's app, or the way in which the platform is asked, was refused, or brought no answer that can be
+    /// read, and the configuration may have changed. Or the app of a caller was refused and has changed since: the
+    /// broker stopped before it could resume all of [`RefusedOf`](Self::RefusedOf).
     Refused,
     /// This app of a caller was refused, and its credentials were changed.
     RefusedOf(ProjectId, OauthAppId),
@@ -134,10 +134,14 @@ impl Resumable {
             Self::Refused => (
                 "grants_in_trouble",
                 "g.trouble IS NOT NULL AND g.due_at > :now
-                    AND g.trouble ->> 'kind' IN (SELECT value FROM json_each(:kinds) UNION SELECT :of_settings)
-                    AND (g.app_id IS NULL OR g.trouble ->> 'kind' = :of_settings OR EXISTS (
-                        SELECT 1 FROM oauth_apps AS a
-                        WHERE a.project_id = g.project_id AND a.id = g.app_id AND a.updated_at >= g.trouble ->> 'at'))",
+                    AND g.trouble ->> 'kind' IN (
+                        SELECT value FROM json_each(:kinds) UNION SELECT value FROM json_each(:of_settings))
+                    AND CASE WHEN g.trouble ->> 'kind' IN (SELECT value FROM json_each(:of_settings))
+                        THEN g.trouble ->> 'kind' <> 'platform_unavailable' OR g.trouble ->> 'status' IS NULL
+                        ELSE g.app_id IS NULL OR EXISTS (
+                            SELECT 1 FROM oauth_apps AS a
+                            WHERE a.project_id = g.project_id AND a.id = g.app_id AND a.updated_at >= g.trouble ->> 'at')
+                        END",
             ),
             Self::RefusedOf(..) => (
                 "grants_by_app",
@@ -177,7 +181,7 @@ fn with_params<T>(
 ) -> Result<T, Error> {
     match which {
         Resumable::Refused => {
-            let of_settings = NEW_SETTINGS_MAY_RESOLVE.code();
+            let of_settings = json(&NEW_SETTINGS_MAY_RESOLVE)?;
             run(named_params! {":now": now, ":kinds": kinds_of_apps()?, ":of_settings": of_settings})
         }
         Resumable::RefusedOf(project, app) => {
@@ -204,7 +208,7 @@ mod tests {
     use crate::domain::grant::Grant;
     use crate::domain::id::GrantId;
     use crate::domain::oauth_app::OauthAppChange;
-    use crate::domain::refresh::RefreshState;
+    use crate::domain::refresh::{RefreshState, may_be_of_settings};
     use crate::store::due::list_due;
     use crate::store::fixture::Fixture;
     use crate::store::{grants, oauth_apps};
@@ -323,19 +327,32 @@ mod tests {
     }
 
     #[test]
-    fn new_settings_resume_what_was_refused_under_any_app() {
-        let mut fixture = Fixture::new();
-        let (ours, now) = (fixture.ours, fixture.now());
-        let app = fixture.app("twitter", "client");
-        let due_at = Some(now.plus(Duration::from_hours(6)));
-        let [operators, own] = [("operator's", None), ("own", Some(app))].map(|(subject, app_id)| {
-            let refused = Some(trouble(Failure::RequestRefused, now));
-            let grant = Grant { app_id, due_at, trouble: refused, ..fixture.new_grant("twitter", subject) };
-            insert(&mut fixture, &grant)
-        });
-        assert_eq!(resume_all(&mut fixture, Resumable::RefusedOf(ours, app), now), 0, "its secret was not at fault");
-        assert_eq!(resume_all(&mut fixture, Resumable::Refused, now), 2);
-        assert_eq!(due(&fixture, now), [operators, own]);
+    fn new_settings_resume_under_any_app_what_the_platform_itself_does_not_delay() {
+        for (kind, status, resumed) in [
+            (Failure::RequestRefused, Some(404), 2),
+            (Failure::PlatformAnswerUnreadable, Some(200), 2),
+            (Failure::PlatformUnavailable, None, 2),
+            (Failure::PlatformUnavailable, Some(503), 0),
+            (Failure::PlatformThrottled, Some(429), 0),
+        ] {
+            let mut fixture = Fixture::new();
+            let (ours, now) = (fixture.ours, fixture.now());
+            let app = fixture.app("twitter", "client");
+            let due_at = Some(now.plus(Duration::from_hours(6)));
+            for (subject, app_id) in [("operator's", None), ("own", Some(app))] {
+                let failed = Some(RefreshFailure { status, ..trouble(kind, now) });
+                let grant = Grant { app_id, due_at, trouble: failed, ..fixture.new_grant("twitter", subject) };
+                insert(&mut fixture, &grant);
+            }
+            assert_eq!(
+                resume_all(&mut fixture, Resumable::RefusedOf(ours, app), now),
+                0,
+                "its secret was not at fault"
+            );
+            assert_eq!(resume_all(&mut fixture, Resumable::Refused, now), resumed, "{kind:?}");
+            assert_eq!(due(&fixture, now).len(), resumed, "{kind:?}");
+            assert_eq!(may_be_of_settings(kind, status), resumed > 0, "a call in flight is judged like one that waits");
+        }
     }
 
     #[test]

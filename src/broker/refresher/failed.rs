@@ -64,7 +64,7 @@ impl Refresher {
         };
         let record = move |tx: &Transaction<'_>| {
             // A reload resumes what waits in a transaction after its change: no failure in between is missed.
-            let is_outdated = may_be_of_settings(kind) && permit.is_some_and(|permit| permit.is_outdated());
+            let is_outdated = may_be_of_settings(kind, status) && permit.is_some_and(|permit| permit.is_outdated());
             let due_at = if is_outdated { now } else { due_at };
             grants::change(tx, project, id, generation, |grant| match kind.ends_grant() {
                 // Accounts with tokens of their own live on.
