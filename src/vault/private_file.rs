@@ -100,7 +100,7 @@ pub(super) fn read(path: &Path, missing: KeyringError) -> Result<Zeroizing<Vec<u
     let metadata = file.metadata().map_err(io)?;
     let mode = metadata.permissions().mode() & 0o7777;
     let (owner, us) = (metadata.uid(), rustix::process::geteuid().as_raw());
-    if let Err(why) = check_access(mode, owner, us) {
+    if let Err(why) = check_access(mode, owner, us, owner_of_folder(path)) {
         return Err(KeyringError::Exposed { path: path.to_owned(), mode, why, remedy: remedy(path, owner, us) });
     }
     if metadata.len() > LARGEST {
@@ -113,20 +113,29 @@ pub(super) fn read(path: &Path, missing: KeyringError) -> Result<Zeroizing<Vec<u
     Ok(text)
 }
 
-/// Checks who can use a file of this mode and owner, for a process of the user `us`. The error is why it is refused.
+/// Checks who can use a file of this mode and owner, for a process of the user `us`. `folder`: the owner of the folder
+/// that it is in. The error is why it is refused.
 ///
 /// A group may read the file if root or this user gave it to that group. Kubernetes mounts a secret in this way: the
-/// owner is root, the group is the pod's `fsGroup`, the mode is 0440.
-fn check_access(mode: u32, owner: u32, us: u32) -> Result<(), &'static str> {
+/// owner is root, the group is the pod's `fsGroup`, the mode is 0440. Root's commands take the file that the broker's
+/// own user gave to a group: that user owns the folder as well, and could put any other file in its place.
+fn check_access(mode: u32, owner: u32, us: u32, folder: Option<u32>) -> Result<(), &'static str> {
+    let is_trusted = owner == 0 || owner == us || (us == 0 && folder == Some(owner));
     if mode & 0o007 != 0 {
         Err("is open to all users")
     } else if mode & 0o020 != 0 {
         Err("can be changed by its group")
-    } else if mode & 0o070 != 0 && owner != 0 && owner != us {
+    } else if mode & 0o070 != 0 && !is_trusted {
         Err("is open to its group and belongs to neither root nor this user")
     } else {
         Ok(())
     }
+}
+
+/// The owner of the folder that holds the file itself, not a link to it.
+fn owner_of_folder(path: &Path) -> Option<u32> {
+    let file = fs::canonicalize(path).ok()?;
+    Some(fs::metadata(file.parent()?).ok()?.uid())
 }
 
 /// The command after which the file is accepted, and still readable for this user.
@@ -168,6 +177,7 @@ mod tests {
         let [root, us, other] = [0, 1000, 1001];
         let ours = [(root, us), (us, us), (root, root)];
         let foreign = [(other, us), (other, root)];
+        let check_access = |mode, owner, us| check_access(mode, owner, us, Some(root));
         for mode in [0o600, 0o400, 0o700, 0o4600, 0o1600] {
             for (owner, us) in ours.into_iter().chain(foreign) {
                 assert_eq!(check_access(mode, owner, us), Ok(()), "{mode:o} {owner} {us}");
@@ -200,6 +210,41 @@ mod tests {
             (other, us, "chown 1000 k && chmod 600 k"),
         ] {
             assert_eq!(remedy(Path::new("k"), owner, us), command);
+        }
+    }
+
+    #[test]
+    fn root_takes_what_the_owner_of_the_folder_gave_to_a_group() {
+        let [root, broker, other] = [0, 1000, 1001];
+        assert_eq!(check_access(0o640, broker, root, Some(broker)), Ok(()));
+        for (mode, owner, us, folder) in [
+            (0o640, other, root, Some(broker)),
+            (0o640, broker, root, None),
+            (0o640, other, broker, Some(other)),
+            (0o660, broker, root, Some(broker)),
+            (0o644, broker, root, Some(broker)),
+        ] {
+            assert!(check_access(mode, owner, us, folder).is_err(), "{mode:o} {owner} {us} {folder:?}");
+        }
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("keyring");
+        write_new(&path, "text").unwrap();
+        fs::set_permissions(&path, Permissions::from_mode(0o640)).unwrap();
+        // Root alone can give files away.
+        let gives = |path: &Path| std::os::unix::fs::chown(path, Some(12_345), None).is_ok();
+        if !gives(&path) {
+            return;
+        }
+        let elsewhere = tempfile::tempdir().unwrap();
+        let link = elsewhere.path().join("link");
+        std::os::unix::fs::symlink(&path, &link).unwrap();
+        for path in [&path, &link] {
+            let missing = || KeyringError::Missing { path: path.clone() };
+            assert!(matches!(read(path, missing()), Err(KeyringError::Exposed { .. })));
+        }
+        assert!(gives(directory.path()));
+        for path in [&path, &link] {
+            assert_eq!(&**read(path, KeyringError::Missing { path: path.clone() }).unwrap(), b"text");
         }
     }
 
