@@ -152,11 +152,15 @@ impl Broker {
         Err(match why {
             NotRefreshed::Gone => Error::NotFound(What::Integration),
             NotRefreshed::Storage { full: true } => Error::NoRoom,
-            NotRefreshed::Failed { kind, retry_after } => Error::RefreshFailed {
-                next_step: self.next_step(kind, &found.platform),
-                what_happened: kind.what_happened(&label),
-                retry_after,
-            },
+            NotRefreshed::Failed { kind, retry_after } => {
+                let recorded = found.trouble.clone().filter(|trouble| trouble.kind == kind);
+                let trouble = recorded.unwrap_or_else(|| RefreshFailure::unasked(kind, now));
+                Error::RefreshFailed {
+                    next_step: trouble.next_step(&found.platform, self.console(&found.platform)),
+                    what_happened: kind.what_happened(&label),
+                    retry_after,
+                }
+            }
             NotRefreshed::Ended
             | NotRefreshed::Panicked
             | NotRefreshed::Stopping

@@ -144,7 +144,7 @@ fn show(arguments: &One, environment: &Environment) -> Result<(), Failure> {
     if let Some(trouble) = &account.trouble {
         rows.push(["Last error", &format!("{} at {}", trouble.kind.code(), trouble.at)].map(str::to_owned));
         rows.push(["Cause", &trouble.kind.what_happened(&broker.label(platform))].map(str::to_owned));
-        rows.push(["Next step", &trouble.kind.next_step(platform, broker.console(platform))].map(str::to_owned));
+        rows.push(["Next step", &trouble.next_step(platform, broker.console(platform))].map(str::to_owned));
     }
     output::result(&output::table(&rows))
 }

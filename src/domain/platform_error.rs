@@ -166,7 +166,7 @@ impl PlatformError {
 }
 
 /// The next step where there was no answer at all: the fault may be on this side.
-const UNREACHED: &str = "If it goes on, see that this machine reaches the platform (its URLs, DNS, the network, \
+const UNREACHED: &str = "If it goes on, see that the broker's machine reaches the platform (its URLs, DNS, the network, \
                          outbound.proxy) and trusts its certificate (SSL_CERT_FILE). Refreshes are retried automatically, and \
                          a connection can be started again later.";
 

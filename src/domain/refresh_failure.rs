@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::failure::Failure;
 use super::past_refreshes::PastRefresh;
+use super::platform_error::{PlatformError, Step};
 use super::time::Timestamp;
 
 /// A recorded failure. Keeps nothing of the platform's answer but a harmless code.
@@ -39,6 +40,14 @@ impl RefreshFailure {
     #[must_use]
     pub const fn past(&self) -> PastRefresh {
         PastRefresh { at: self.at, failure: Some(self.kind) }
+    }
+
+    /// The next step of the operator or the account's owner, as the log names it when a refresh fails. `console`: the
+    /// page where the operator manages the app, if there is one.
+    #[must_use]
+    pub fn next_step(&self, platform: &str, console: Option<&str>) -> String {
+        let error = PlatformError::new(platform, Step::Refresh, self.kind);
+        PlatformError { status: self.status, ..error }.next_step(console)
     }
 
     /// [`Failure::what_happened_after`].
@@ -93,6 +102,18 @@ mod tests {
         let said = failure.what_happened("X");
         assert!(said.contains("restored from a backup of 2026-05-03T08:33:36.445Z, and"), "{said}");
         assert!(RefreshFailure { backup_taken_at: None, ..failure }.what_happened("X").contains("from a backup, and"));
+    }
+
+    #[test]
+    fn the_next_step_is_that_of_a_refresh() {
+        let failed = |kind, status| {
+            let unasked = RefreshFailure::unasked(kind, Timestamp::from_millis(0));
+            RefreshFailure { status, ..unasked }.next_step("acme", None)
+        };
+        assert!(failed(Failure::PlatformUnavailable, None).contains("outbound.proxy"));
+        assert!(failed(Failure::PlatformUnavailable, Some(503)).starts_with("Nothing to do"));
+        let unread = failed(Failure::PlatformAnswerUnreadable, Some(200));
+        assert!(unread.contains("check token_url and token_pointer of [platforms.acme];"), "{unread}");
     }
 
     #[test]

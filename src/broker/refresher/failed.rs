@@ -29,10 +29,11 @@ impl Refresher {
     pub(super) async fn learn(&self, permit: &Permit, grant: Owned, error: Option<&PlatformError>) {
         let Some(Blame { project, pause }) = permit.learn(grant, error) else { return };
         let app = permit.app();
+        let trouble = RefreshFailure::unasked(pause.kind, self.core().clock.now());
         tracing::warn!(
             platform.name = %app.platform, app.id = app.app.map(|(_, app)| tracing::field::display(app)),
             project.id = project.map(tracing::field::display), failure = pause.kind.code(), who_can_help = pause.kind.who_can_help().code(), until = %pause.until,
-            next_step = %self.core().next_step(pause.kind, &app.platform),
+            next_step = %trouble.next_step(&app.platform, self.core().console(&app.platform)),
             "refreshes of this app are paused"
         );
         if project.is_none() {
@@ -47,9 +48,14 @@ impl Refresher {
         let restore = self.restore_behind(grant, kind).await;
         let kind = if restore.is_some() { Failure::RestoredFromBackup } else { kind };
         let who_can_help = count_failure(kind, &grant.platform);
+        let next_step = if kind == error.failure {
+            error.next_step(self.core().console(&grant.platform))
+        } else {
+            self.core().next_step(kind, &grant.platform)
+        };
         tracing::warn!(
             grant.id = %grant.id, platform.name = %grant.platform, failure = kind.code(), who_can_help,
-            error = %chain(&error), next_step = %self.core().next_step(kind, &grant.platform), "refresh failed"
+            error = %chain(&error), next_step, "refresh failed"
         );
         count(&grant.platform, outcome_of(kind));
         let (project, id, generation) = (grant.project_id, grant.id, grant.generation);

@@ -106,7 +106,7 @@ impl TokenHealthView {
             last_error: detail.trouble.as_ref().map(|trouble| LastErrorView {
                 code: trouble.kind.code(),
                 message: trouble.what_happened(label),
-                next_step: trouble.kind.next_step(platform, console),
+                next_step: trouble.next_step(platform, console),
                 who_can_help: trouble.kind.who_can_help().into(),
                 console_url: console,
                 platform_status: trouble.status,
