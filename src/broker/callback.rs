@@ -192,6 +192,7 @@ impl Broker {
             }
         };
         Ok(Finished {
+            flow_id: Some(flow_id),
             label: self.label(&platform),
             console: self.console(&platform),
             needed_scopes: self.upstream.needed_scopes(&platform),

@@ -47,9 +47,9 @@ pub struct Question {
 /// The content of a confirmation page.
 #[derive(Debug, Clone)]
 pub enum Asked {
-    Open(Question),
+    Open(Box<Question>),
     /// The connection expired.
-    Late(Finished),
+    Late(Box<Finished>),
 }
 
 /// Where a person who continued goes on. Not for logs: URL and cookie are secret.
@@ -82,7 +82,7 @@ impl Broker {
     pub async fn get_confirmation(&self, token: &SecretString) -> Result<Asked, Error> {
         let flow = match self.find_open(&parse(token)?, false).await? {
             Found::Open(flow) => *flow,
-            Found::Late(late) => return Ok(Asked::Late(*late)),
+            Found::Late(late) => return Ok(Asked::Late(late)),
         };
         let (project, profile_id) = (flow.project_id, flow.profile_id);
         let (project_name, profile_name) = self
@@ -94,7 +94,7 @@ impl Broker {
         let server = self.server_of(&flow)?;
         let configured = self.upstream.platforms().find(&flow.platform);
         let leads_to = configured.map(|of| platform_at(of, server.as_ref()).authorize_url.to_string());
-        Ok(Asked::Open(Question {
+        Ok(Asked::Open(Box::new(Question {
             label: self.label(&flow.platform),
             platform: flow.platform,
             project: project_name,
@@ -102,7 +102,7 @@ impl Broker {
             leads_to: leads_to.unwrap_or_default(),
             redirect_uri: self.checked_again(flow.redirect_uri),
             cancel_redirect_uri: self.checked_again(flow.cancel_redirect_uri),
-        }))
+        })))
     }
 
     /// Sends the person on to the platform. Where that fails, the connection ends, and the same is told when it is

@@ -15,6 +15,8 @@ const ADDED_MAX: usize = 1998;
 
 #[derive(Debug, Clone)]
 pub struct Finished {
+    /// Every line of the log about the connection has it. `None` where only the redirect of an expired one is known.
+    pub flow_id: Option<FlowId>,
     pub platform: String,
     /// The platform's name for people.
     pub label: String,

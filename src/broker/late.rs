@@ -18,6 +18,7 @@ impl Broker {
         tracing::info!(platform.name = %late.platform, "a person came back after the connection had expired");
         let expired = Ending::Failed { failure: Failure::FlowExpired, findings: None };
         Finished {
+            flow_id: None,
             needed_scopes: Vec::new(),
             label: self.label(&late.platform),
             console: self.console(&late.platform),

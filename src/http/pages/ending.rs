@@ -206,6 +206,7 @@ fn page(state: &State, req: &HttpRequest, finished: &Finished) -> Result<HttpRes
                 platform: &finished.platform,
                 label,
                 findings: findings.as_ref(),
+                connection: finished.flow_id.map(|id| id.to_string()),
                 code: failure.code(),
                 detail: "",
                 next_step: &next_step,

@@ -83,6 +83,7 @@ fn pages(text: &str) -> Vec<String> {
             platform: text,
             label: text,
             findings: Some(&findings),
+            connection: Some(text.to_owned()),
             code: text,
             detail: text,
             next_step: text,

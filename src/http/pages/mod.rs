@@ -58,6 +58,8 @@ struct Problem<'a> {
     platform: &'a str,
     label: &'a str,
     findings: Option<&'a Findings>,
+    /// The id of the connection, for a page about how it ended: that page is another request than the one that failed.
+    connection: Option<String>,
     code: &'a str,
     /// What the API says of the error, in English; may be empty.
     detail: &'a str,
@@ -90,6 +92,7 @@ pub(crate) fn problem(
         platform: "",
         label: "",
         findings: None,
+        connection: None,
         code: error.code.as_str(),
         detail: &error.sentence,
         next_step: "",

@@ -22,6 +22,7 @@ pub(super) static WORDS: Words = Words {
     close_tab: "Sie können diesen Tab jetzt schließen.",
     for_support: "Angaben für den Support",
     request_id: "Anfrage",
+    connection_id: "Verbindung",
     error_code: "Fehler",
     next_step: "Nächster Schritt für den Betreiber",
     asks: "Konten verbinden",

@@ -19,6 +19,7 @@ pub(super) static WORDS: Words = Words {
     close_tab: "You can close this tab now.",
     for_support: "Details for support",
     request_id: "Request",
+    connection_id: "Connection",
     error_code: "Error",
     next_step: "Next step for the operator",
     asks: "Connect your accounts",

@@ -57,6 +57,7 @@ pub(crate) struct Words {
     pub(crate) close_tab: &'static str,
     pub(crate) for_support: &'static str,
     pub(crate) request_id: &'static str,
+    pub(crate) connection_id: &'static str,
     pub(crate) error_code: &'static str,
     pub(crate) next_step: &'static str,
     pub(crate) asks: &'static str,
