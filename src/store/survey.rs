@@ -200,6 +200,32 @@ impl Survey {
         self.look_if_current(|db| columns::count(db, count, of))
     }
 
+    /// The platforms that have grants, by name. Empty for an older schema.
+    ///
+    /// # Errors
+    ///
+    /// The file cannot be read.
+    pub fn list_platforms(&self) -> Result<Vec<String>, Error> {
+        // Leaps from one name to the next in the index.
+        let list = "WITH RECURSIVE names (name) AS (
+                SELECT min(platform) FROM grants /* every project */
+                UNION ALL
+                SELECT (SELECT min(platform) FROM grants /* every project */ WHERE platform > name) FROM names
+                WHERE name IS NOT NULL)
+             SELECT name FROM names WHERE name IS NOT NULL";
+        self.look_if_current(|db| columns::all(db, list, &[], |row| Ok(row.get(0)?)))
+    }
+
+    /// Counts the active grants of a platform. 0 for an older schema.
+    ///
+    /// # Errors
+    ///
+    /// The file cannot be read.
+    pub fn count_of_platform(&self, platform: &str) -> Result<u64, Error> {
+        let count = "SELECT count(*) FROM grants /* every project */ WHERE platform = :platform AND status = 'active'";
+        self.look_if_current(|db| columns::count(db, count, named_params! {":platform": platform}))
+    }
+
     fn is_current(&self) -> bool {
         self.schema_version == Schema::embedded().version()
     }

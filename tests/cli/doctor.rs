@@ -266,6 +266,30 @@ fn check_tells_of_accounts_under_another_client_id() {
     }
 }
 
+#[test]
+fn check_tells_of_accounts_whose_platform_is_gone() {
+    let instance = Instance::new();
+    for platform in ["acme", "bluesky", "twitter"] {
+        instance.sql(&format!(
+            "INSERT INTO grants (id, project_id, platform, client_id, subject, scopes, requested_scopes, consented_at,
+                issued_at, renewal, tokens, tokens_dek_id, generation, status, created_at, updated_at)
+             SELECT 'grant_{platform}', id, '{platform}', '', '7', '[]', '[]', 0, 0, 'never',
+                CAST(x'0100000001' || zeroblob(40) AS BLOB), 1, 1, 'active', 0, 0 FROM projects"
+        ));
+    }
+    let output = instance.command(&["check", "--json"]).output().unwrap();
+    let found = finding(&output, "platform");
+    assert_eq!((&found["severity"], &found["subject"]), (&"warning".into(), &"platforms.acme".into()));
+    assert!(found["message"].as_str().unwrap().contains("not configured and has 1 connections"), "{found}");
+    for platform in ["TWITTER", "BLUESKY"] {
+        let mut command = instance.command(&["check", "--json"]);
+        let output = command.env(format!("POSTPEER_PLATFORMS__{platform}__ENABLED"), "false").output().unwrap();
+        let told = findings(&output);
+        let is_told = |one: &Value| one["message"].as_str().unwrap().contains("disabled and has 1 connections");
+        assert!(told.iter().any(is_told), "{told:?}");
+    }
+}
+
 /// Root may read everything; what matters is the user as whom the broker runs.
 #[test]
 fn root_is_told_what_the_broker_cannot_use() {

@@ -16,7 +16,7 @@ use crate::cli::settings::{ConfigFile, database_finding, holder, keyring_finding
 use crate::config::{Config, Environment};
 use crate::server;
 use crate::store::survey::Survey;
-use crate::store::{Holder, inspect_briefly, schema_version};
+use crate::store::{self, Holder, inspect_briefly, schema_version};
 use crate::vault::KeyringFile;
 
 pub(super) fn examine(config: &Config, source: &ConfigFile, environment: &Environment) -> Vec<Finding> {
@@ -65,7 +65,7 @@ fn keyring_and_database(config: &Config) -> Vec<Finding> {
         let message = format!("it has schema {found}: `postpeer serve` brings it to {current}, after a copy");
         Finding::note("database", &database, message).remedy("postpeer backup FILE before that is safer still")
     });
-    findings.extend(other_clients(config));
+    findings.extend(stranded(config));
     let Some(keyring) = keyring else { return findings };
     findings.push(match app::unlock(config, &keyring, &inspection, &Ports::system()) {
         Ok(_) => Finding::ok("keyring", config.keyring.display(), "it opens this database"),
@@ -74,14 +74,40 @@ fn keyring_and_database(config: &Config) -> Vec<Finding> {
     findings
 }
 
-/// Accounts that were connected under another client id than the configured one.
-fn other_clients(config: &Config) -> Vec<Finding> {
+/// Accounts whose platform is not configured, or was connected under another client id than the configured one.
+fn stranded(config: &Config) -> Vec<Finding> {
     let survey = match Survey::open(&config.database) {
         Ok(survey) => survey,
         Err(error) => return vec![database_finding(config, "database", error)],
     };
+    match without_platform(config, &survey) {
+        Ok(found) => found.into_iter().chain(other_clients(config, &survey)).collect(),
+        Err(error) => vec![Finding::failure("database", config.database.display(), app::Error::from(error).into())],
+    }
+}
+
+/// Accounts of platforms that were renamed, removed or disabled.
+fn without_platform(config: &Config, survey: &Survey) -> Result<Vec<Finding>, store::Error> {
+    let mut findings = Vec::new();
+    let listings = config.platforms.listings();
+    let is_there = |name: &String| listings.iter().any(|listing| listing.enabled && listing.name == name.as_str());
+    for name in survey.list_platforms()?.into_iter().filter(|name| !is_there(name)) {
+        let count = survey.count_of_platform(&name)?;
+        if count > 0 {
+            let is_disabled = listings.iter().any(|listing| listing.name == name.as_str());
+            let (how, remedy) = if is_disabled { ("disabled", "enable it") } else { ("not configured", "put it back") };
+            let message =
+                format!("it is {how} and has {count} connections, whose tokens are neither refreshed nor revoked");
+            let finding = Finding::warning("platform", format!("platforms.{name}"), message);
+            findings.push(finding.remedy(format!("{remedy}, or disconnect the accounts")));
+        }
+    }
+    Ok(findings)
+}
+
+fn other_clients(config: &Config, survey: &Survey) -> Vec<Finding> {
     // Where people name their server, the broker registers itself, and keeps what it got.
-    let platforms = config.platforms.iter_all().filter(|one| !one.has_servers());
+    let platforms = config.platforms.iter().filter(|one| !one.has_servers());
     let found = platforms.filter_map(|one| {
         let client_id = one.credentials.as_ref().map_or("", |credentials| &credentials.client_id);
         let name = &one.platform().name;
