@@ -61,7 +61,7 @@ impl App {
         if !self.broker.drain(DRAIN_AT_MOST).await {
             tracing::warn!(
                 seconds = DRAIN_AT_MOST.as_secs(),
-                "connections in progress were cut off: their owners must start again"
+                "work in progress was cut off: the next start goes on with it, and names each connection that it cannot continue"
             );
         }
         let trouble = self.store.find_trouble().await;
