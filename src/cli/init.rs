@@ -130,6 +130,17 @@ fn set_up(
     made: &mut Made,
 ) -> Result<Option<(AccessKeyId, SecretString)>, Failure> {
     let file = source.file(environment);
+    let wanted = public_url.map(config::base);
+    let set = environment.get(PUBLIC_URL_VARIABLE).and_then(|set| parse_public_url(set).ok());
+    if let Some((wanted, set)) = wanted.as_ref().zip(set.as_ref().map(config::base)).filter(|(a, b)| **a != *b) {
+        return Err(Failure::new(
+            Exit::Usage,
+            format!(
+                "--public-url is {wanted}, but {PUBLIC_URL_VARIABLE} is {set}, and wins over the configuration file whenever the \
+                 broker reads it: correct or unset it. Nothing was changed"
+            ),
+        ));
+    }
     if let Some(file) = file.as_deref().filter(|file| !is_there(file)) {
         let default = || parse_public_url(PUBLIC_URL).map_err(|why| Failure::new(Exit::Software, why));
         let public_url = public_url.cloned().map_or_else(default, Ok)?;
@@ -139,8 +150,7 @@ fn set_up(
         made.file(file);
     }
     check_leads_somewhere(file.as_deref())?;
-    let wanted = public_url.map(config::base);
-    if let Some(wanted) = wanted.filter(|_| file.is_none() && environment.get(PUBLIC_URL_VARIABLE).is_none()) {
+    if let Some(wanted) = wanted.as_ref().filter(|_| file.is_none() && environment.get(PUBLIC_URL_VARIABLE).is_none()) {
         return Err(Failure::new(
             Exit::CannotCreate,
             format!(

@@ -72,6 +72,19 @@ fn a_public_url_that_init_cannot_write_is_set_in_the_environment() {
 }
 
 #[test]
+fn a_public_url_that_the_environment_overrules_is_refused() {
+    let root = tempfile::tempdir().unwrap();
+    let init = |public_url: &str| {
+        let mut init = postpeer(&["init", "--dir", "new", "--public-url", public_url]);
+        init.env("POSTPEER_SERVER__PUBLIC_URL", "https://env.example/").current_dir(root.path()).output().unwrap()
+    };
+    let said = refused(&init("https://flag.example"), 64);
+    assert!(said.contains("POSTPEER_SERVER__PUBLIC_URL is https://env.example, and wins"), "{said}");
+    assert_eq!(fs::read_dir(root.path()).unwrap().count(), 0);
+    succeeded(&init("https://env.example"));
+}
+
+#[test]
 fn what_init_suggests_is_for_the_same_broker_and_a_key_that_was_missing_is_told() {
     let root = tempfile::tempdir().unwrap();
     let init = || postpeer(&["init", "--dir", root.path().to_str().unwrap()]).output().unwrap();
