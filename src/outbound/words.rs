@@ -25,8 +25,11 @@ impl Error {
                 "the TLS connection failed ({tls}): check the clock, the URL and any proxy that inspects TLS"
             );
         }
-        if self.is_without_host() || said.contains("dns error") {
-            return "the host's name does not resolve: check the URL, and the DNS of this machine".to_owned();
+        let is_unresolved = self.is_without_host() || said.contains("dns error");
+        if is_unresolved && !self.is_of_proxy() {
+            // The client does not tell whose name it was.
+            return "the host's name does not resolve: check the URL, outbound.proxy if it is set, and the DNS of this machine"
+                .to_owned();
         }
         if self.is_of_proxy() {
             return format!(
@@ -37,7 +40,8 @@ impl Error {
         }
         let kinds = || causes.iter().filter_map(|error| error.downcast_ref::<io::Error>()).map(io::Error::kind);
         if kinds().any(|kind| kind == io::ErrorKind::ConnectionRefused) {
-            return "the connection was refused: nothing listens there, or a firewall says no".to_owned();
+            return "the connection was refused: nothing listens there, or at outbound.proxy if it is set, or a firewall says no"
+                .to_owned();
         }
         if kinds().any(|kind| matches!(kind, io::ErrorKind::HostUnreachable | io::ErrorKind::NetworkUnreachable)) {
             return "there is no way to that host: check the network of this machine, or set outbound.proxy".to_owned();
@@ -92,6 +96,14 @@ mod tests {
         assert!(words(&format!("http://{address}/")).await.starts_with("the connection was refused"));
         let no_name = words("https://nowhere.invalid/").await;
         assert!(no_name.starts_with("the host's name does not resolve"), "{no_name}");
+        let proxy = Proxy::parse("http://nowhere.invalid:3128", "outbound.proxy").ok();
+        for url in ["https://id.example/", "http://id.example/"] {
+            let no_proxy = words_through(Proxies::new(proxy.clone(), proxy.clone(), ""), url).await;
+            assert!(no_proxy.contains("outbound.proxy"), "{no_proxy}");
+        }
+        let proxy = Proxy::parse(&format!("http://{address}"), "outbound.proxy").ok();
+        let refused = words_through(Proxies::new(proxy, None, ""), "http://id.example/").await;
+        assert!(refused.contains("outbound.proxy"), "{refused}");
     }
 
     #[tokio::test]
