@@ -269,8 +269,8 @@ pub enum Error {
     #[error("the database has no active data key: it is damaged, restore a backup")]
     NoActiveKey,
     #[error(
-        "data key {dek_id} is not wrapped for this recovery key ({found}): use the one that was the database's when this \
-         copy was made. Nothing was changed"
+        "data key {dek_id} is not wrapped for this recovery key ({found}): only the last one that was made for the database \
+         opens it (a backup: the last one before it was taken), and without one it takes the keyring. Nothing was changed"
     )]
     NotRecoverable { dek_id: u32, found: String },
     #[error(
