@@ -38,7 +38,8 @@ pub(super) fn run(arguments: &Arguments, environment: &Environment) -> Result<()
     let unavailable =
         |why: String| Failure::new(Exit::Unavailable, format!("the broker at {base} is not ready: {why}"));
     match get(&base, "/readyz")? {
-        Ok(answer) if answer.is_success() => Ok(()),
+        Ok(answer) if answer.is_success() && is_ready(&answer.body) => Ok(()),
+        Ok(answer) if answer.is_success() => Err(unavailable("something else than a broker answers there".to_owned())),
         Ok(answer) => Err(unavailable(
             reason(&answer.body).unwrap_or_else(|| format!("it answered with status {}", answer.status)),
         )),
@@ -71,6 +72,11 @@ fn get(base: &Url, path: &str) -> Result<Result<Answer, outbound::Error>, Failur
     Ok(runtime.block_on(outbound.send(Request::get(url))))
 }
 
+/// False for a page that something in front of the broker, or in its place, sends for every path.
+fn is_ready(body: &[u8]) -> bool {
+    serde_json::from_slice::<serde_json::Value>(body).is_ok_and(|body| body.get("ok") == Some(&true.into()))
+}
+
 /// The sentence of an error of the broker. `None` when something else answered.
 fn reason(body: &[u8]) -> Option<String> {
     let body: serde_json::Value = serde_json::from_slice(body).ok()?;
@@ -89,4 +95,17 @@ fn local_url(listen: SocketAddr) -> Result<Url, Failure> {
     };
     Url::parse(&format!("http://{}", SocketAddr::new(ip, listen.port())))
         .map_err(|error| Failure::caused(Exit::Software, &error))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_page_for_every_path_is_no_broker() {
+        assert!(is_ready(br#"{"ok":true}"#));
+        for body in ["", "<html>login</html>", "{}", r#"{"ok":false}"#, r#"{"ok":"true"}"#, "true"] {
+            assert!(!is_ready(body.as_bytes()), "{body}");
+        }
+    }
 }
