@@ -49,7 +49,8 @@ fn findings(config: &Config, name: &str, outcome: Outcome) -> Vec<Finding> {
             vec![Finding::note(CHECK, name, message)]
         }
         Outcome::Undiscovered(error) => {
-            let remedy = format!("correct issuer in {section}, or set the endpoints there");
+            let remedy =
+                format!("where the server was reached, correct issuer in {section}, or set the endpoints there");
             vec![Finding::error(Exit::Unavailable, CHECK, name, error.to_string()).remedy(remedy)]
         }
     }
@@ -70,12 +71,10 @@ fn told(config: &Config, name: &str, key: &str, probed: &Probed) -> Finding {
         Verdict::Failed(failure) => {
             let told = failure.what_happened(&config.platforms.label(name));
             let message = format!("{}{answered}", told.trim_end_matches('.'));
-            let finding = if failure.is_transient() {
-                Finding::error(Exit::Unavailable, CHECK, name, message)
-            } else {
-                Finding::warning(CHECK, name, message)
-            };
-            finding.remedy(failure.next_step(name, console))
+            if failure.is_transient() {
+                return Finding::error(Exit::Unavailable, CHECK, name, message).remedy("probe it again later");
+            }
+            Finding::warning(CHECK, name, message).remedy(failure.next_step(name, console))
         }
         Verdict::Refused(suspect) => {
             let what = match suspect {
@@ -104,7 +103,9 @@ fn told(config: &Config, name: &str, key: &str, probed: &Probed) -> Finding {
             Finding::note(CHECK, name, message).remedy("connect an account to find out")
         }
         Verdict::Unreachable(error) => {
-            Finding::error(Exit::Unavailable, CHECK, name, format!("it cannot be reached: {}", error.in_words()))
+            let how =
+                if error.is_before_sending() { "it cannot be reached" } else { "it gave no answer that can be used" };
+            Finding::error(Exit::Unavailable, CHECK, name, format!("{how}: {}", error.in_words()))
         }
     }
 }
@@ -140,6 +141,8 @@ mod tests {
 
     use super::*;
     use crate::config::{self, Environment};
+    use crate::domain::failure::Failure as Failing;
+    use crate::outbound;
 
     #[test]
     fn an_own_server_may_want_the_credentials_in_another_form() {
@@ -163,5 +166,10 @@ mod tests {
         assert!(remedy("acme", "client_secret").contains("another client_auth (\"body\" or \"basic\")"));
         assert!(remedy("acme", "private_key").contains("private_key_audience"));
         assert!(!remedy("twitter", "client_secret").contains("client_auth"));
+        let probed =
+            |verdict| told(&config, "acme", "client_secret", &Probed { verdict, status: Some(500), code: None });
+        assert_eq!(probed(Verdict::Failed(Failing::PlatformUnavailable)).remedy, "probe it again later");
+        let large = probed(Verdict::Unreachable(outbound::Error::TooLarge)).message;
+        assert!(large.starts_with("it gave no answer that can be used: the answer is larger"), "{large}");
     }
 }
