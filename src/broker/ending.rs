@@ -62,7 +62,7 @@ impl Broker {
             _ => None,
         };
         tracing::info!(
-            flow.id = %id, platform.name = %flow.platform, outcome = ?outcome, who_can_help, "connection ended"
+            flow.id = %id, platform.name = %flow.platform, outcome = outcome.code(), who_can_help, "connection ended"
         );
         let end = self.ending(flow, outcome.clone(), by);
         let stored = if unkept.is_some() { self.store.write_kept(end).await } else { self.store.write(end).await };
