@@ -6,6 +6,7 @@ use std::process::ExitCode;
 
 use super::owner;
 use crate::app::{ForgetError, RecoveryError};
+use crate::broker::error::What;
 use crate::domain::error_chain::chain;
 use crate::store::backup::{BackupError, RestoreError};
 use crate::store::{How, OpenError};
@@ -199,7 +200,17 @@ impl From<broker::Error> for Failure {
             broker::Error::TooManyLinks { .. } => Exit::Unavailable,
             _ => Exit::Software,
         };
-        Self::caused(exit, &error)
+        let failure = Self::caused(exit, &error);
+        match error {
+            broker::Error::NotFound(What::AccessKey) => {
+                failure.and("`postpeer access-key list` lists those that there are")
+            }
+            broker::Error::NotFound(What::Integration) => {
+                failure.and("`postpeer accounts list` lists those that there are")
+            }
+            broker::Error::NotFound(What::Project) => failure.and("`postpeer project list` lists those that there are"),
+            _ => failure,
+        }
     }
 }
 

@@ -209,6 +209,8 @@ fn a_mistyped_key_or_platform_is_no_empty_list() {
         }
         succeeded(&instance.run(&[&["accounts", "list", "--platform", "twitter"], format].concat()));
     }
+    let said = refused(&instance.run(&["accounts", "list", "--project", "nope"]), 64);
+    assert!(said.contains("no such project. `postpeer project list` lists"), "{said}");
     let keys: Value = serde_json::from_str(&succeeded(&instance.run(&["access-key", "list", "--json"]))).unwrap();
     succeeded(&instance.run(&["audit", "--key", keys[0]["id"].as_str().unwrap()]));
 }
