@@ -55,7 +55,7 @@ fn bluesky(reader: &mut Reader) -> Bluesky {
     let at = |key| [keys::PLATFORMS, BLUESKY, key];
     Bluesky {
         enabled: reader.flag(&at("enabled")).unwrap_or(default.enabled),
-        label: reader.text(&at("label")).unwrap_or(default.label),
+        label: reader.label(&at("label")).unwrap_or(default.label),
         resolver_url: base(reader, &at("resolver_url")).unwrap_or(default.resolver_url),
         plc_url: base(reader, &at("plc_url")).unwrap_or(default.plc_url),
         errors: errors(reader, BLUESKY),
@@ -82,7 +82,7 @@ fn built_in(reader: &mut Reader, platform: &Platform) -> Settings {
         locations_url,
         enabled: reader.flag(&at("enabled")),
         credentials: credentials(reader, name, client_auth.filter(|way| *way == ClientAuth::None)),
-        label: reader.text(&at("label")),
+        label: reader.label(&at("label")),
         scopes: reader.needed_scopes(&at("scopes")),
         optional_scopes: reader.scopes(&at("optional_scopes")),
         authorize_url,

@@ -182,6 +182,15 @@ impl Reader {
         })
     }
 
+    /// Reads a name for people, which pages, terminals and the log show.
+    pub(super) fn label(&mut self, path: &[&str]) -> Option<String> {
+        let label = self.text(path)?;
+        if label.contains(char::is_control) {
+            self.mistake(path, "must be one line, without control characters");
+        }
+        Some(label)
+    }
+
     /// Reads scopes. A text may hold several, as platforms' pages show them.
     pub(super) fn scopes(&mut self, path: &[&str]) -> Option<Vec<String>> {
         let texts = self.list(path)?;

@@ -392,6 +392,14 @@ fn an_incomplete_platform_lists_what_it_needs() {
 }
 
 #[test]
+fn a_name_for_people_is_one_line() {
+    for section in ["twitter", "bluesky", "acme"] {
+        let told = complaint(&format!("[platforms.{section}]\nlabel = \"X\\u001b[31m\""));
+        assert!(told.contains(&format!("platforms.{section}.label must be one line, without control")), "{told}");
+    }
+}
+
+#[test]
 fn a_parse_error_does_not_quote_the_file() {
     let told = complaint("[platforms.twitter]\nclient_secret = \"never-shown\nclient_id = 1\n");
     assert!(!told.contains("never-shown"), "{told}");

@@ -47,7 +47,7 @@ fn described(
         name: name.to_owned(),
         guide,
         token_lifetime: reader.number(&at("token_lifetime_seconds"), TOKEN_LIFETIME),
-        label: reader.text(&at("label")),
+        label: reader.label(&at("label")),
         server_from_user,
         issuer: reader.text(&at("issuer")),
         authorize_url: reader.text(&at("authorize_url")),
