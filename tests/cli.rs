@@ -41,6 +41,8 @@ mod log;
 mod own_address;
 #[path = "support/small_disk.rs"]
 mod small_disk;
+#[path = "cli/unconfirmed.rs"]
+mod unconfirmed;
 #[path = "cli/unread.rs"]
 mod unread;
 

@@ -8,6 +8,7 @@ use super::failure::{Exit, Failure};
 use super::output::{self, or_dash};
 use super::settings::ConfigFile;
 use crate::app::Desk;
+use crate::broker;
 use crate::config::Environment;
 use crate::domain::access_key::{AccessKey, Scope};
 use crate::domain::error_chain::chain;
@@ -16,6 +17,7 @@ use crate::domain::key_limits::{Expiry, Limits, WARN_AHEAD};
 use crate::domain::network::Network;
 use crate::domain::project::DEFAULT_PROJECT;
 use crate::domain::time::{Clock as _, SystemClock, Timestamp};
+use crate::store;
 
 const CREATE_EXAMPLES: &str = "Examples:
   postpeer access-key create --name \"my app\" --scope read,tokens
@@ -99,12 +101,26 @@ fn create(arguments: Create, environment: &Environment) -> Result<(), Failure> {
         networks,
         expires_at: expires.map(|expires| expires.from(SystemClock.now())),
     };
-    let (key, plain) = desk.run(|broker| {
+    let created = desk.run(|broker| {
         let (project, name) = (&project, &name);
         async move { broker.create_access_key(project, name, limits).await }
-    })?;
+    });
+    let (key, plain) = created.map_err(|error| not_created(error, &config))?;
     say!("Created {} for project {project}{}. The key is shown only this once:", key.id, told(&key.limits));
     output::only_once(plain.expose_secret()).map_err(|failure| take_back(&desk, &config, key.id, failure))
+}
+
+/// The failure of making a key. A key that may be there all the same is to be revoked.
+pub(super) fn not_created(error: broker::Error, config: &ConfigFile) -> Failure {
+    let is_in_doubt = matches!(error, broker::Error::Store(store::Error::Failed(_)));
+    let failure = Failure::from(error);
+    if !is_in_doubt {
+        return failure;
+    }
+    let option = config.option();
+    failure.and(&format!(
+        "Nobody has seen the new key. If `postpeer access-key list{option}` shows it: `postpeer access-key revoke ID{option}`"
+    ))
 }
 
 /// Revokes a new key that nobody has seen. Returns the failure to print it, with what became of the key.

@@ -1,8 +1,8 @@
 //! The failure of a command: a message for people and an exit code for scripts.
 
 use std::error::Error;
-use std::io;
 use std::process::ExitCode;
+use std::{io, iter};
 
 use super::owner;
 use crate::app::{ForgetError, RecoveryError};
@@ -54,8 +54,8 @@ impl Failure {
     /// The message is the whole chain of causes.
     pub(super) fn caused(exit: Exit, error: &(dyn Error + 'static)) -> Self {
         let message = chain(error);
-        let hint = owner::hint(error).map(|hint| format!(". {hint}")).unwrap_or_default();
-        Self { exit, message: message + &hint }
+        let hints = [owner::hint(error), doubt(error)].into_iter().flatten().map(|hint| format!(". {hint}"));
+        Self { exit, message: hints.fold(message, |message, hint| message + &hint) }
     }
 
     /// The failure with another sentence.
@@ -67,6 +67,13 @@ impl Failure {
         let Self { exit, message } = Self::caused(Exit::Io, error);
         Self { exit, message: format!("{what}: {message}") }
     }
+}
+
+/// A warning about a commit that the disk did not confirm: the next start may find it in the log.
+fn doubt(error: &(dyn Error + 'static)) -> Option<String> {
+    let is_in_doubt = iter::successors(Some(error), |error: &&(dyn Error + 'static)| (*error).source())
+        .any(|error| matches!(error.downcast_ref(), Some(store::Error::Failed(_))));
+    is_in_doubt.then(|| "The change may have been stored all the same: look before you repeat it".to_owned())
 }
 
 impl From<config::Error> for Failure {

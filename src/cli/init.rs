@@ -1,6 +1,7 @@
 //! `postpeer init`: sets up a broker, or completes what is missing of one.
 //!
-//! Invariant: no file is overwritten, and a failure leaves none behind that was not there.
+//! Invariant: no file is overwritten, and a failure leaves none behind that was not there, but for a recovery key that
+//! a database from before needs.
 
 use std::fs::{self, DirBuilder, OpenOptions};
 use std::io::{self, Write as _};
@@ -11,7 +12,7 @@ use clap::Args;
 use secrecy::ExposeSecret as _;
 use url::Url;
 
-use super::access_key::take_back;
+use super::access_key::{not_created, take_back};
 use super::failure::{Exit, Failure};
 use super::files::{beside, folder_of};
 use super::settings::{ConfigFile, is_there};
@@ -60,8 +61,9 @@ pub(super) fn run(arguments: Arguments, environment: &Environment) -> Result<(),
     process::harden();
     let source = arguments.dir.map_or(arguments.config, |dir| ConfigFile::in_directory(&dir));
     let mut made = Made::default();
-    let first = set_up(&source, environment, public_url.as_ref(), arguments.recovery_key.as_deref(), &mut made)?;
-    let created = made.give()?;
+    let first = set_up(&source, environment, public_url.as_ref(), arguments.recovery_key.as_deref(), &mut made)
+        .map_err(|failure| made.told(failure))?;
+    let created = made.give().map_err(|failure| made.told(failure))?;
     if created.is_empty() {
         say!(
             "{}",
@@ -184,14 +186,15 @@ fn set_up(
     let desk = Desk::open(&config, &ports)?;
     if let Some(file) = recovery_key {
         check_no_recovery_key(&desk, source, file)?;
-        keyring::make_recovery_key(&desk, &config, file)?;
-        made.file(file);
+        keyring::make_recovery_key(&desk, &config, file, made.has_database)?;
+        made.recovery_key = Some(file.to_owned());
     }
     if !desk.run(|broker| async move { broker.list_access_keys().await })?.is_empty() {
         return Ok(None);
     }
     let (key, plain) = desk
-        .run(|broker| async move { broker.create_access_key(DEFAULT_PROJECT, "first key", &Scope::DEFAULT).await })?;
+        .run(|broker| async move { broker.create_access_key(DEFAULT_PROJECT, "first key", &Scope::DEFAULT).await })
+        .map_err(|error| if made.has_database { error.into() } else { not_created(error, source) })?;
     Ok(Some((key.id, plain)))
 }
 
@@ -279,6 +282,8 @@ struct Made {
     /// Outermost first.
     directories: Vec<PathBuf>,
     has_database: bool,
+    /// Stays where the database does: that needs it.
+    recovery_key: Option<PathBuf>,
 }
 
 impl Made {
@@ -313,24 +318,37 @@ impl Made {
     /// are left out.
     fn give(&mut self) -> Result<Vec<PathBuf>, Failure> {
         self.files.retain(|file| is_there(file));
-        for file in &self.files {
+        let files = self.files.iter().chain(&self.recovery_key);
+        for file in files.clone() {
             owner::give(file)?;
         }
         let is_lock = |file: &Path| file.extension().is_some_and(|ending| ending == "lock");
-        Ok(self.files.iter().filter(|file| !is_lock(file)).cloned().collect())
+        Ok(files.filter(|file| !is_lock(file)).cloned().collect())
+    }
+
+    /// The failure, and the file that stays nevertheless.
+    fn told(&self, failure: Failure) -> Failure {
+        match &self.recovery_key {
+            Some(file) if !self.has_database => failure.and(&format!(
+                "{} stays: it holds the recovery key that this database has from now on",
+                file.display()
+            )),
+            _ => failure,
+        }
     }
 
     /// Lets the files stay.
     fn keep(mut self) {
         self.directories.clear();
         self.files.clear();
+        self.recovery_key = None;
     }
 }
 
 impl Drop for Made {
     fn drop(&mut self) {
         // SQLite has removed some of the files already.
-        for file in &self.files {
+        for file in self.files.iter().chain(self.recovery_key.iter().filter(|_| self.has_database)) {
             let _ = fs::remove_file(file);
         }
         for directory in self.directories.iter().rev() {

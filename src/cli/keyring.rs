@@ -230,7 +230,7 @@ fn tell_resealed(desk: &Desk, resealed: Resealed) -> Result<(), Failure> {
 fn rewrap(arguments: &Rewrap, config: &Config) -> Result<(), Failure> {
     let desk = Desk::open(config, &Ports::system())?;
     if let Some(file) = &arguments.recovery_key {
-        make_recovery_key(&desk, config, file)?;
+        make_recovery_key(&desk, config, file, false)?;
     }
     let done = desk.run(|broker| async move { broker.rewrap_data_keys(arguments.new_key).await })?;
     if done.is_new {
@@ -244,13 +244,20 @@ fn rewrap(arguments: &Rewrap, config: &Config) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Writes a new recovery key to a file, and wraps every data key for it.
-pub(super) fn make_recovery_key(desk: &Desk, config: &Config, file: &Path) -> Result<(), Failure> {
+/// Writes a new recovery key to a file, and wraps every data key for it. When that fails, the file stays only if the
+/// database may need it. `is_first`: the caller removes the database then.
+pub(super) fn make_recovery_key(desk: &Desk, config: &Config, file: &Path, is_first: bool) -> Result<(), Failure> {
     let key = RecoveryKey::generate(&SystemEntropy);
     key.write_new(file).map_err(app::Error::from)?;
     let public = key.public();
     let id = public.id();
     if let Err(error) = desk.run(|broker| async move { broker.set_recovery_key(public).await }) {
+        if matches!(error, Error::Store(store::Error::Failed(_))) && !is_first {
+            return Err(Failure::from(error).and(&format!(
+                "Keep {}, and the recovery key from before: `postpeer keyring status` names the one that the database has                  once it opens again, and the new one is {id}",
+                file.display()
+            )));
+        }
         // Nothing is wrapped for it. The first error is the one to report.
         let _ = fs::remove_file(file);
         return Err(error.into());
