@@ -8,6 +8,7 @@
 mod close;
 mod forget;
 mod initialise;
+mod new_keyring;
 mod recovery;
 
 pub mod backup;
@@ -38,8 +39,9 @@ use crate::store::{self, DatabaseLock, DatabaseUse, Inspection, OpenError, Store
 use crate::upstream::Upstream;
 use crate::vault::keyring::{KeyringError, KeyringFile};
 use crate::vault::{self, Vault};
-pub use forget::{ForgetError, Forgotten, forget};
+pub use forget::{Erased, ForgetError, Forgotten, forget};
 pub use initialise::initialise;
+pub use new_keyring::NewKeyringError;
 pub use recovery::{RecoveryError, recover};
 
 /// Pause before a call that changes nothing at a platform is repeated.

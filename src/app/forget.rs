@@ -2,7 +2,8 @@
 //! begins with a new keyring file.
 //!
 //! The database is copied first. As for a recovery, the file is written beside its place, the database is changed in
-//! one commit, and only then the file is put there: when that was cut off, it is simply repeated.
+//! one commit, and only then the file is put there. Repeated after it was cut off in between, only the last step is
+//! left: nothing more is copied or erased.
 //!
 //! Every access key is revoked. Their rows were authenticated with the keys that are gone, so nobody can tell those
 //! that the broker made from those that somebody put into the file.
@@ -10,7 +11,8 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use super::{Error, Ports, check_exists, opens, runtime_here};
+use super::new_keyring::{self, NewKeyringError};
+use super::{Error, Ports, check_exists, opens, runtime_here, unlock_inspected};
 use crate::config::Config;
 use crate::domain::audit::{Action, By, Entry};
 use crate::domain::oauth_app::OauthAppChange;
@@ -20,11 +22,13 @@ use crate::store::{self, DatabaseLock, Inspection, Store, access_keys, audit, fo
 use crate::store::{recovery, sealed};
 use crate::vault::{self, KeyringError, KeyringFile, Owner, Place, Vault};
 
-/// Why nothing was forgotten. Nothing was changed.
+/// Why nothing was forgotten. Nothing was changed, but for [`New`](ForgetError::New).
 #[derive(Debug, thiserror::Error)]
 pub enum ForgetError {
     #[error("the database could not be copied before the change")]
     Copy(#[from] BackupError),
+    #[error(transparent)]
+    New(#[from] NewKeyringError),
     #[error("the keyring file {} opens the database: there is nothing to forget", path.display())]
     NotLost { path: PathBuf },
     #[error("the keyring file {} is in the way: it does not open the database. Move it away", path.display())]
@@ -44,7 +48,15 @@ pub enum ForgetError {
 
 /// The outcome.
 #[derive(Debug)]
-pub struct Forgotten {
+pub enum Forgotten {
+    Now(Erased),
+    /// A command that was cut off had made a keyring for the database. It was put in place, and nothing else was done.
+    Before,
+}
+
+/// What is gone.
+#[derive(Debug)]
+pub struct Erased {
     /// The database as it was.
     pub copy: PathBuf,
     /// Connections that were active. Their owners must reconnect.
@@ -67,6 +79,12 @@ pub fn forget(config: &Config, ports: &Ports, recovery_key_lost: bool) -> Result
     let (now, path) = (ports.clock.now(), config.keyring.clone());
     let store = Store::open(&config.database)?;
     let runtime = runtime_here()?;
+    if let Ok(file) = KeyringFile::load_unpublished(&path)
+        && unlock_inspected(&file, &inspection, ports).is_ok()
+    {
+        new_keyring::publish(&runtime, &store, &path, file.active_id()).map_err(ForgetError::from)?;
+        return Ok(Forgotten::Before);
+    }
     let wraps = runtime.block_on(store.read(recovery::list_wraps))?;
     if let Some(wrap) = wraps.into_iter().next_back().filter(|_| !recovery_key_lost) {
         return Err(ForgetError::Recoverable { id: wrap.recovery_key }.into());
@@ -78,7 +96,7 @@ pub fn forget(config: &Config, ports: &Ports, recovery_key_lost: bool) -> Result
     failpoint::reach("forget_copied");
     let entropy = Arc::clone(&ports.entropy);
     let db_id = inspection.db_id;
-    let forgotten = runtime.block_on(store.write(move |tx| {
+    let (id, erased) = runtime.block_on(store.write(move |tx| {
         let newest = keyring::list(tx)?.iter().map(|key| key.dek_id).max().unwrap_or(0);
         let file = KeyringFile::generate(&*entropy);
         let (vault, key) = Vault::begin(&file, db_id, newest.saturating_add(1), entropy)?;
@@ -101,16 +119,13 @@ pub fn forget(config: &Config, ports: &Ports, recovery_key_lost: bool) -> Result
         }
         sealed::record_resealed(tx, key.dek_id, now)?;
         audit::record(tx, None, &Entry::new(By::COMMAND_LINE, Action::KeyringForgotten, file.active_id()), now)?;
-        Ok::<_, ForgetError>(Forgotten {
-            copy: PathBuf::new(),
-            ended,
-            apps: apps.iter().map(|app| app.id.to_string()).collect(),
-            access_keys: keys.len(),
-        })
+        let apps = apps.iter().map(|app| app.id.to_string()).collect();
+        let erased = Erased { copy: kept, ended, apps, access_keys: keys.len() };
+        Ok::<_, ForgetError>((file.active_id().to_owned(), erased))
     }))?;
     failpoint::reach("forget_stored");
-    KeyringFile::publish(&config.keyring)?;
-    Ok(Forgotten { copy: kept, ..forgotten })
+    new_keyring::publish(&runtime, &store, &config.keyring, &id).map_err(ForgetError::from)?;
+    Ok(Forgotten::Now(erased))
 }
 
 /// Checks that the keyring is lost.

@@ -1,11 +1,12 @@
 //! A new keyring file for a database whose own is lost, with the recovery key.
 //!
-//! The file is written beside its place, the data keys are wrapped for it in one commit, and only then it is put there.
-//! The wraps for the recovery key stay, so a recovery that was cut off is simply repeated.
+//! The file is written beside its place, the data keys are wrapped for it in one commit, and only then it is put there
+//! ([`new_keyring`]). The wraps for the recovery key stay, so a recovery that was cut off is simply repeated.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use super::new_keyring::{self, NewKeyringError};
 use super::{Error, Ports, check_exists, check_schema, opens, runtime_here};
 use crate::config::Config;
 use crate::domain::audit::{Action, By, Entry};
@@ -13,11 +14,13 @@ use crate::failpoint;
 use crate::store::{self, DatabaseLock, DatabaseUse, OpenError, Store, audit, keyring, recovery};
 use crate::vault::{self, KeyringError, KeyringFile, RecoveryKey};
 
-/// Why no keyring file was made. Nothing was changed.
+/// Why no keyring file was made. Nothing was changed, but for [`New`](RecoveryError::New).
 #[derive(Debug, thiserror::Error)]
 pub enum RecoveryError {
     #[error(transparent)]
     Keyring(#[from] KeyringError),
+    #[error(transparent)]
+    New(#[from] NewKeyringError),
     #[error(
         "there is no database at {}. With this recovery key, restore a backup: `postpeer restore BACKUP --recovery-key FILE` \
          makes the keyring as well",
@@ -61,7 +64,7 @@ pub fn recover(config: &Config, ports: &Ports, recovery_file: &Path) -> Result<(
     let store = Store::open(&config.database)?;
     let runtime = runtime_here()?;
     let (entropy, path, now) = (Arc::clone(&ports.entropy), keyring.clone(), ports.clock.now());
-    runtime.block_on(store.write(move |tx| {
+    let id = runtime.block_on(store.write(move |tx| {
         let file = KeyringFile::generate(&*entropy);
         let (keys, wraps) = (keyring::list(tx)?, recovery::list_wraps(tx)?);
         let db_id = store::meta::get_db_id(tx)?;
@@ -70,8 +73,9 @@ pub fn recover(config: &Config, ports: &Ports, recovery_file: &Path) -> Result<(
         failpoint::reach("recover_written");
         rewrapped.iter().try_for_each(|key| keyring::rewrap(tx, key))?;
         let entry = Entry::new(By::COMMAND_LINE, Action::KeyringRecovered, file.active_id());
-        Ok::<_, RecoveryError>(audit::record(tx, None, &entry, now)?)
+        audit::record(tx, None, &entry, now)?;
+        Ok::<_, RecoveryError>(file.active_id().to_owned())
     }))?;
     failpoint::reach("recover_stored");
-    Ok(KeyringFile::publish(keyring)?)
+    new_keyring::publish(&runtime, &store, keyring, &id).map_err(|error| RecoveryError::from(error).into())
 }

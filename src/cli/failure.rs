@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use std::{io, iter};
 
 use super::owner;
-use crate::app::{ForgetError, RecoveryError};
+use crate::app::{ForgetError, NewKeyringError, RecoveryError};
 use crate::broker::error::What;
 use crate::domain::error_chain::chain;
 use crate::store::backup::{BackupError, RestoreError};
@@ -97,6 +97,7 @@ fn exit_of_app(error: &app::Error) -> Exit {
         app::Error::Damaged { .. } | app::Error::OtherSchema { .. } => Exit::Data,
         app::Error::Outbound(_) => Exit::Software,
         app::Error::Recovery(RecoveryError::NotLost { .. } | RecoveryError::OtherKeyring { .. }) => Exit::CannotCreate,
+        app::Error::Recovery(RecoveryError::New(error)) => exit_of_new_keyring(error),
         app::Error::Recovery(RecoveryError::NoDatabase { .. }) => Exit::NoInput,
         app::Error::Recovery(RecoveryError::Store(error)) | app::Error::Store(error) => exit_of_store(error),
         app::Error::Threads(_) => Exit::Io,
@@ -126,6 +127,7 @@ fn exit_of_forget(error: &ForgetError) -> Exit {
         ForgetError::NotLost { .. } | ForgetError::OtherKeyring { .. } => Exit::CannotCreate,
         ForgetError::Recoverable { .. } => Exit::Usage,
         ForgetError::Store(error) => exit_of_store(error),
+        ForgetError::New(error) => exit_of_new_keyring(error),
         ForgetError::Vault(error) => exit_of_vault(error),
     }
 }
@@ -133,6 +135,14 @@ fn exit_of_forget(error: &ForgetError) -> Exit {
 fn exit_of_keyring(error: &KeyringError) -> Exit {
     match error {
         KeyringError::AlreadyExists { .. } => Exit::CannotCreate,
+fn exit_of_new_keyring(error: &NewKeyringError) -> Exit {
+    match error {
+        NewKeyringError::Keyring(error) => exit_of_keyring(error),
+        NewKeyringError::Overtaken { .. } => Exit::Busy,
+        NewKeyringError::Store(error) => exit_of_store(error),
+    }
+}
+
         KeyringError::Io { source, .. } if !is_of_path(source.kind()) => Exit::Io,
         _ => Exit::Config,
     }

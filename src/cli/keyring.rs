@@ -12,7 +12,7 @@ use super::failure::{Exit, Failure};
 use super::listening::warn_of_another;
 use super::settings::ConfigFile;
 use super::{output, owner, process};
-use crate::app::{self, Desk, Ports};
+use crate::app::{self, Desk, Forgotten, Ports};
 use crate::broker::keyring::Error;
 use crate::broker::reseal::Resealed;
 use crate::config::{Config, Environment};
@@ -349,7 +349,19 @@ fn forget(arguments: &Forget, config: &Config) -> Result<(), Failure> {
     if !arguments.yes {
         confirm()?;
     }
-    let done = app::forget(config, &Ports::system(), arguments.recovery_key_lost)?;
+    let done = match app::forget(config, &Ports::system(), arguments.recovery_key_lost)? {
+        Forgotten::Before => {
+            owner::give(&config.keyring)?;
+            say!(
+                "A command that was cut off had made a keyring for this database already: it is now {}.",
+                config.keyring.display()
+            );
+            say!("Back it up, apart from the backups of the database. Nothing else was done.");
+            say!("If that command was this one, `postpeer doctor` names the copy of the database from before.");
+            return Ok(());
+        }
+        Forgotten::Now(done) => done,
+    };
     owner::give(&done.copy)?;
     owner::give(&config.keyring)?;
     say!("Wrote a new keyring to {}. Back it up, apart from the backups of the database.", config.keyring.display());

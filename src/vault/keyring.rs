@@ -118,9 +118,14 @@ impl KeyringFile {
         private_file::write_new(path, &self.text())
     }
 
-    /// Writes the file beside its place, durably: [`publish`](Self::publish) puts it there.
+    /// Writes the file beside its place, which must be free, durably: [`publish`](Self::publish) puts it there.
     pub fn write_unpublished(&self, path: &Path) -> Result<(), KeyringError> {
         private_file::write_unpublished(path, &self.text())
+    }
+
+    /// Reads the file that lies beside its place.
+    pub fn load_unpublished(path: &Path) -> Result<Self, KeyringError> {
+        Self::load(&private_file::unfinished(path))
     }
 
     /// Puts a file that was written beside its place there. Never overwrites.
@@ -158,6 +163,12 @@ impl KeyringFile {
     /// The ids of the keys, in order.
     pub fn ids(&self) -> impl Iterator<Item = &str> {
         self.keys.keys().map(String::as_str)
+    }
+
+    /// True when the file has this key.
+    #[must_use]
+    pub fn has(&self, id: &str) -> bool {
+        self.keys.contains_key(id)
     }
 
     /// Id of the key that wraps new data keys.

@@ -59,8 +59,11 @@ pub(super) fn replace(path: &Path, text: &str) -> Result<(), KeyringError> {
     })
 }
 
-/// Durably writes the file under another name beside its own. [`publish`] gives it its own.
+/// Durably writes the file under another name beside its own, which must be free. [`publish`] gives it its own.
 pub(super) fn write_unpublished(path: &Path, text: &str) -> Result<(), KeyringError> {
+    if path.symlink_metadata().is_ok() {
+        return Err(KeyringError::AlreadyExists { path: path.to_owned() });
+    }
     let new = unfinished(path);
     remove_if_any(&new).map_err(|source| KeyringError::Io { path: new.clone(), source })?;
     write_new(&new, text)
@@ -150,7 +153,8 @@ fn remedy(path: &Path, owner: u32, us: u32) -> String {
     }
 }
 
-fn unfinished(path: &Path) -> PathBuf {
+/// The name of a file that is not in its place yet.
+pub(super) fn unfinished(path: &Path) -> PathBuf {
     let mut name = OsString::from(path);
     name.push(".new");
     name.into()
@@ -303,7 +307,10 @@ mod tests {
         publish(&path).unwrap();
         assert_eq!(fs::read_to_string(&path).unwrap(), "second");
         assert_eq!(fs::metadata(&path).unwrap().mode() & 0o7777, 0o600);
-        write_unpublished(&path, "third").unwrap();
+        let again = write_unpublished(&path, "third");
+        assert!(matches!(again, Err(KeyringError::AlreadyExists { .. })), "{again:?}");
+        // Another file came to be there in between.
+        fs::write(unfinished(&path), "third").unwrap();
         assert!(matches!(publish(&path), Err(KeyringError::AlreadyExists { .. })));
         assert_eq!(fs::read_to_string(&path).unwrap(), "second");
     }

@@ -36,7 +36,8 @@ async fn everything_but_secrets_outlives_the_keyring() {
     }
     tokio::task::block_in_place(|| broker.command(&["keyring", "forget", "--yes"]).succeeded());
     let copies = fs::read_dir(broker.path("")).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
-    assert_eq!(copies.filter(|name| name.contains(".before-forget-")).count(), 5);
+    let copies = copies.filter(|name| name.contains(".before-forget-")).count();
+    assert_eq!(copies, 4, "the last run found the database erased, and only put the keyring in place");
     let mut left = Vec::new();
     for_each_sealed(&database, |value| left.push(value.column.table)).unwrap();
     assert_eq!(left, ["oauth_apps"], "the app has an empty secret");

@@ -227,6 +227,42 @@ fn a_lost_keyring_is_recovered_and_each_step_can_be_cut_off() {
     }
 }
 
+/// Of two commands that make a keyring at once, the one that succeeds leaves one that opens the database.
+#[test]
+fn two_recoveries_at_once_leave_a_keyring_that_opens_the_database() {
+    let (instance, elsewhere) = Instance::recoverable();
+    let recovery = elsewhere.path().join("postpeer.recovery");
+    let recover = ["keyring", "recover", recovery.to_str().unwrap()];
+    for round in 0..10 {
+        fs::remove_file(instance.path("postpeer.keyring")).unwrap();
+        let others = [(); 2].map(|()| instance.command(&recover).spawn().unwrap());
+        let outputs = others.map(|other| other.wait_with_output().unwrap());
+        let ended = outputs.each_ref().map(|output| (output.status.code(), text(&output.stderr)));
+        assert!(ended.iter().any(|(code, _)| *code == Some(0)), "{round}: {ended:?}");
+        // A success is one only if the keyring opens the database.
+        succeeded(&instance.run(&["keyring", "status"]));
+        assert!(!instance.path("postpeer.keyring.new").exists(), "{round}: {ended:?}");
+    }
+}
+
+#[test]
+fn a_forgetting_that_was_cut_off_is_finished_and_erases_nothing_more() {
+    let instance = Instance::new();
+    let copies = || {
+        let entries = fs::read_dir(instance.dir.path()).unwrap().map(|entry| entry.unwrap().file_name());
+        entries.filter(|name| name.to_str().unwrap().contains(".before-forget-")).count()
+    };
+    let forget = ["keyring", "forget", "--yes"];
+    fs::remove_file(instance.path("postpeer.keyring")).unwrap();
+    instance.dies_at("forget_stored", &forget);
+    assert!(!instance.path("postpeer.keyring").exists());
+    let output = instance.run(&forget);
+    succeeded(&output);
+    assert!(text(&output.stderr).contains("Nothing else was done"), "{}", text(&output.stderr));
+    assert_eq!(copies(), 1, "the second copy would be one of an erased database");
+    instance.serves();
+}
+
 #[test]
 fn only_the_databases_own_recovery_key_recovers_it() {
     let (instance, elsewhere) = Instance::recoverable();
