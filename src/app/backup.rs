@@ -36,6 +36,8 @@ pub enum BackupError {
     NoKeyring { keyring: PathBuf },
     #[error(transparent)]
     Restore(#[from] RestoreError),
+    #[error("the backup is in place, but its new keyring is not: `postpeer keyring recover FILE` makes another one")]
+    Unpublished(#[source] KeyringError),
     #[error(
         "{unreadable} of the {values} sealed values in {} do not open, the first in row {row}. Nothing was changed: restore \
          another backup. To restore this one all the same, add --accept-unreadable; the accounts concerned must then be \
@@ -122,7 +124,7 @@ pub fn restore_and_recover(
     keyring.write_unpublished(&config.keyring).map_err(Error::from)?;
     let restored = candidate.install(check.outcome(), ports.clock.now())?;
     failpoint::reach("restore_recovered");
-    KeyringFile::publish(&config.keyring).map_err(Error::from)?;
+    KeyringFile::publish(&config.keyring).map_err(BackupError::Unpublished)?;
     Ok((restored, check))
 }
 

@@ -182,7 +182,14 @@ pub(super) fn restore(arguments: &Restore, environment: &Environment) -> Result<
          since then may have to be reconnected: their health says that a backup was restored."
     );
     say!("Never run two brokers on copies of one database: they spend each other's tokens.");
-    Ok(())
+    match &restored.unconfirmed {
+        None => Ok(()),
+        Some(error) => Err(Failure::io(
+            "the backup is in place, but the disk did not confirm that, and a power cut may bring the database from before \
+             back: check the disk and its file system",
+            error,
+        )),
+    }
 }
 
 /// True for the name of a file that is beside the database, or that SQLite may take for its own.

@@ -107,11 +107,14 @@ fn exit_of_app(error: &app::Error) -> Exit {
 
 impl From<app::backup::BackupError> for Failure {
     fn from(error: app::backup::BackupError) -> Self {
-        use app::backup::BackupError::{Backup, Broker, KeyringExists, NoKeyring, Restore, Unreadable, WrongKeyring};
+        use app::backup::BackupError::{
+            Backup, Broker, KeyringExists, NoKeyring, Restore, Unpublished, Unreadable, WrongKeyring,
+        };
         let exit = match &error {
             Broker(error) => exit_of_app(error),
             Backup(error) => exit_of_backup(error),
             Restore(error) => exit_of_restore(error),
+            Unpublished(error) => exit_of_keyring(error),
             Unreadable { .. } => Exit::Data,
             KeyringExists { .. } => Exit::CannotCreate,
             NoKeyring { .. } | WrongKeyring { .. } => Exit::Config,

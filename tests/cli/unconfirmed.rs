@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::io::{self, Write as _};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
 use super::{Instance, refused, succeeded, text};
@@ -38,6 +38,12 @@ impl Instance {
         succeeded(&output);
         let said = text(&output.stderr);
         said.lines().find_map(|line| line.strip_prefix("Recovery key: ")).unwrap_or("none").to_owned()
+    }
+
+    /// Names in its folder that contain `part`.
+    fn named(&self, part: &str) -> Vec<PathBuf> {
+        let entries = fs::read_dir(self.dir.path()).unwrap().map(|entry| entry.unwrap().path());
+        entries.filter(|path| path.to_str().unwrap().contains(part)).collect()
     }
 }
 
@@ -98,4 +104,40 @@ fn an_access_key_that_may_exist_is_told() {
         }
     }
     assert!(was_in_doubt);
+}
+
+#[test]
+fn a_restore_says_which_database_is_in_place() {
+    let (instance, elsewhere) = (Instance::new(), tempfile::tempdir().unwrap());
+    let backup = elsewhere.path().join("backup.db");
+    succeeded(&instance.run(&["backup", backup.to_str().unwrap()]));
+    let mut was_in_place = false;
+    for nth in 1..=6 {
+        for replaced in instance.named(".replaced-") {
+            fs::remove_file(replaced).unwrap();
+        }
+        let name = format!("key {nth}");
+        succeeded(&instance.run(&["access-key", "create", "--name", &name]));
+        let Some(output) = instance.unconfirmed(nth, &["restore", backup.to_str().unwrap()]) else { return };
+        let is_restored = !succeeded(&instance.run(&["access-key", "list"])).contains(&name);
+        assert_eq!(instance.named(".replaced-").len(), usize::from(is_restored), "{nth}: {}", text(&output.stderr));
+        if is_restored && !output.status.success() {
+            let said = refused(&output, 74);
+            assert!(said.contains("the backup is in place, but") && said.contains("To go back"), "{said}");
+            was_in_place = true;
+        }
+        assert!(is_restored || !output.status.success(), "{nth}");
+    }
+    assert!(was_in_place);
+}
+
+#[test]
+fn a_backup_that_fails_is_not_in_the_way_of_the_next_one() {
+    let (instance, elsewhere) = (Instance::new(), tempfile::tempdir().unwrap());
+    let backup = elsewhere.path().join("backup.db");
+    for nth in 1..=3 {
+        let Some(output) = instance.unconfirmed(nth, &["backup", backup.to_str().unwrap()]) else { return };
+        assert_eq!(backup.exists(), output.status.success(), "{nth}: {}", text(&output.stderr));
+        let _ = fs::remove_file(&backup);
+    }
 }

@@ -77,7 +77,7 @@ pub struct Candidate {
     /// When the backup was taken, where it does not say so itself.
     modified_at: Timestamp,
     /// Keeps commands away until the copy is in place.
-    _alone: DatabaseUse,
+    alone: DatabaseUse,
 }
 
 /// A backup that is in place.
@@ -88,6 +88,10 @@ pub struct Restored {
     pub replaced: Replaced,
     /// Access keys that were revoked since the backup, and are revoked again.
     pub revoked_again: usize,
+    /// The disk did not confirm the new names: a power cut may bring the old database back.
+    pub unconfirmed: Option<io::Error>,
+    /// Keeps commands away until the caller has put a new keyring in place.
+    _alone: DatabaseUse,
 }
 
 /// The database that a backup replaced.
@@ -146,7 +150,7 @@ pub fn copy_in(_lock: &DatabaseLock, database: &Path, file: &Path) -> Result<Can
         unfinished,
         inspection,
         modified_at: Timestamp::from_millis(millis),
-        _alone: alone,
+        alone,
     })
 }
 
@@ -205,30 +209,31 @@ impl Candidate {
         give_to_owner(&self.database, self.path()).map_err(io)?;
         fs::File::open(self.path()).and_then(|file| file.sync_all()).map_err(io)?;
         let kept = free_name(&self.database, REPLACED, now);
-        let replaced = match old {
+        let (replaced, unconfirmed) = match old {
             Old::Missing => {
                 self.unfinished.publish(&self.database)?;
-                Replaced::Nothing
+                (Replaced::Nothing, None)
             }
             // A program of somebody else opened it meanwhile.
             Old::Readable { .. } if beside(&self.database, "-wal").exists() => {
                 return Err(RestoreError::InUse { path: self.database });
             }
             Old::Readable { db_id, .. } => {
-                swap(self.path(), &self.database, &kept, exchange).map_err(io)?;
-                if db_id == self.inspection.db_id { Replaced::Same { kept } } else { Replaced::Other { kept } }
+                let unconfirmed = swap(self.path(), &self.database, &kept, exchange).map_err(io)?;
+                let is_same = db_id == self.inspection.db_id;
+                (if is_same { Replaced::Same { kept } } else { Replaced::Other { kept } }, unconfirmed)
             }
             Old::Unreadable => {
                 for ending in ["-wal", "-shm", "-journal"] {
                     move_if_there(&beside(&self.database, ending), &beside(&kept, ending)).map_err(io)?;
                 }
                 failpoint::reach("restore_log_moved");
-                swap(self.path(), &self.database, &kept, exchange).map_err(io)?;
-                Replaced::Unreadable { kept }
+                let unconfirmed = swap(self.path(), &self.database, &kept, exchange).map_err(io)?;
+                (Replaced::Unreadable { kept }, unconfirmed)
             }
         };
         failpoint::reach("restore_in_place");
-        Ok(Restored { taken_at, replaced, revoked_again })
+        Ok(Restored { taken_at, replaced, revoked_again, unconfirmed, _alone: self.alone })
     }
 
     /// Returns when the backup was taken, as far as it says, and how many keys were revoked again.
@@ -323,16 +328,20 @@ fn fold(path: &Path) -> rusqlite::Result<Connection> {
     Ok(db)
 }
 
-/// Lets the old file and the new one change places: the old one gets the name `kept`. Both are on the disk.
+/// Lets the old file and the new one change places: the old one gets the name `kept`. Both are on the disk. After an
+/// error, both are where they were. Returns the error of a disk that did not confirm the new names.
 fn swap(
     new: &Path,
     database: &Path,
     kept: &Path,
     exchange: impl FnOnce(&Path, &Path) -> rustix::io::Result<()>,
-) -> io::Result<()> {
+) -> io::Result<Option<io::Error>> {
     // The new file waits under the name that the old one will have, so that one step does it all.
     fs::rename(new, kept)?;
-    sync_directory(database)?;
+    if let Err(error) = sync_directory(database) {
+        fs::rename(kept, new)?;
+        return Err(error);
+    }
     failpoint::reach("restore_ready");
     match exchange(kept, database) {
         Ok(()) => {}
@@ -340,15 +349,17 @@ fn swap(
         Err(rustix::io::Errno::INVAL | rustix::io::Errno::NOSYS | rustix::io::Errno::OPNOTSUPP) => {
             fs::rename(kept, new)?;
             fs::hard_link(database, kept)?;
-            sync_directory(database)?;
-            fs::rename(new, database)?;
+            sync_directory(database).and_then(|()| fs::rename(new, database)).inspect_err(|_| {
+                // Two names of one database must not stay.
+                let _ = fs::remove_file(kept);
+            })?;
         }
         Err(error) => {
             fs::rename(kept, new)?;
             return Err(error.into());
         }
     }
-    sync_directory(database)
+    Ok(sync_directory(database).err())
 }
 
 fn exchange(one: &Path, other: &Path) -> rustix::io::Result<()> {
@@ -417,7 +428,7 @@ mod tests {
             let [new, database, kept] = ["new", "postpeer.db", "kept"].map(|name| directory.path().join(name));
             fs::write(&new, "new").unwrap();
             fs::write(&database, "old").unwrap();
-            swap(&new, &database, &kept, exchange).unwrap();
+            assert!(swap(&new, &database, &kept, exchange).unwrap().is_none());
             assert_eq!(fs::read(&database).unwrap(), b"new");
             assert_eq!(fs::read(&kept).unwrap(), b"old");
             assert!(!new.exists());

@@ -107,7 +107,11 @@ impl Unfinished {
             }
             linked => linked.map_err(io)?,
         }
-        sync_directory(path).map_err(io)
+        sync_directory(path).map_err(|error| {
+            // Nobody relies on it yet, and it would be in the way of the next attempt.
+            let _ = fs::remove_file(path);
+            io(error)
+        })
     }
 
     /// Syncs the file. Fails when its path leads to another one.
