@@ -5,7 +5,7 @@
 use std::path::{Path, PathBuf};
 
 use super::{Desk, Error, Ports, check_exists, unlock, unlock_with};
-use crate::broker::backups::{SealedCheck, open_all};
+use crate::broker::backups::{SealedCheck, check_keyring, open_all};
 use crate::config::Config;
 use crate::domain::audit::By;
 use crate::failpoint;
@@ -70,6 +70,7 @@ pub fn back_up(config: &Config, ports: &Ports, at: PathBuf) -> Result<(Copy, Sea
     let inspection = copy.check(&config.database)?;
     let vault = unlock(config, &keyring, &inspection, ports)?;
     let check = open_all(copy.path(), &vault).map_err(Error::from)?;
+    check_keyring(&config.keyring, &inspection)?;
     Ok((copy, check))
 }
 

@@ -12,7 +12,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::new_keyring::{self, NewKeyringError};
-use super::{Error, Ports, check_exists, opens, runtime_here, unlock_inspected};
+use super::{Error, Ports, check_exists, opens, runtime_here, unlock_with};
 use crate::config::Config;
 use crate::domain::audit::{Action, By, Entry};
 use crate::domain::oauth_app::OauthAppChange;
@@ -80,7 +80,7 @@ pub fn forget(config: &Config, ports: &Ports, recovery_key_lost: bool) -> Result
     let store = Store::open(&config.database)?;
     let runtime = runtime_here()?;
     if let Ok(file) = KeyringFile::load_unpublished(&path)
-        && unlock_inspected(&file, &inspection, ports).is_ok()
+        && unlock_with(&file, &inspection, ports).is_ok()
     {
         new_keyring::publish(&runtime, &store, &path, file.active_id()).map_err(ForgetError::from)?;
         return Ok(Forgotten::Before);

@@ -23,8 +23,8 @@ use crate::domain::error_chain::chain;
 use crate::domain::time::Timestamp;
 use crate::store::backup::{self, BackupError};
 use crate::store::sealed::{Stored, for_each_sealed};
-use crate::store::{self, OpenError, audit, meta};
-use crate::vault::{self, Place, Vault};
+use crate::store::{self, Inspection, OpenError, audit, meta};
+use crate::vault::{self, KeyringFile, Place, Vault};
 
 /// Interval between checks of the schedule. Short, because somebody may set the clock at any time.
 const LOOK_EVERY: Duration = Duration::from_mins(1);
@@ -91,6 +91,20 @@ pub fn open_all(file: &Path, vault: &Vault) -> Result<SealedCheck, OpenError> {
         }
     })?;
     Ok(check)
+}
+
+/// Checks that a copy needs no key that was removed from the keyring while it was made. A keyring that cannot be read
+/// says nothing.
+///
+/// # Errors
+///
+/// [`BackupError::KeyRemoved`].
+pub fn check_keyring(keyring: &Path, copy: &Inspection) -> Result<(), BackupError> {
+    let Ok(file) = KeyringFile::load(keyring) else { return Ok(()) };
+    match copy.wrapped_keys.iter().find(|key| !file.has(&key.wrapped_by)) {
+        Some(key) => Err(BackupError::KeyRemoved { key: key.wrapped_by.clone() }),
+        None => Ok(()),
+    }
 }
 
 /// Opens a stored value in its place, and forgets it.
@@ -162,12 +176,14 @@ impl Broker {
     ) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
         let db_id = self.store.read(meta::get_db_id).await?;
         let (vault, clock, alone) = (self.vault.clone(), self.clock.clone(), self.backing_up.clone());
+        let keyring = self.settings.keyring.clone();
         let work = move || -> Result<Option<SealedCheck>, BackupError> {
             // An attempt from before a reload ends first.
             let _alone = alone.lock().unwrap_or_else(PoisonError::into_inner);
             let now = clock.now();
             let made = Made { schedule: &schedule, db_id };
-            made.make_if_due(&vault, now, &|| stop.is_cancelled()).map_err(|error| told_apart(error, &schedule.dir))
+            made.make_if_due(&vault, &keyring, now, &|| stop.is_cancelled())
+                .map_err(|error| told_apart(error, &schedule.dir))
         };
         let Some(check) = store::on_blocking_thread(work).await?? else { return Ok(()) };
         if let Err(error) = self.record_backup(By::SCHEDULE, check.outcome()).await {
@@ -237,6 +253,7 @@ impl Made<'_> {
     fn make_if_due(
         &self,
         vault: &Vault,
+        keyring: &Path,
         now: Timestamp,
         is_stopping: &dyn Fn() -> bool,
     ) -> Result<Option<SealedCheck>, BackupError> {
@@ -245,12 +262,18 @@ impl Made<'_> {
         if newest.is_some_and(|newest| now < newest.plus(self.schedule.every)) {
             return Ok(None);
         }
-        let check = self.make(vault, now, is_stopping)?;
+        let check = self.make(vault, keyring, now, is_stopping)?;
         self.delete_old(now)?;
         Ok(Some(check))
     }
 
-    fn make(&self, vault: &Vault, now: Timestamp, is_stopping: &dyn Fn() -> bool) -> Result<SealedCheck, BackupError> {
+    fn make(
+        &self,
+        vault: &Vault,
+        keyring: &Path,
+        now: Timestamp,
+        is_stopping: &dyn Fn() -> bool,
+    ) -> Result<SealedCheck, BackupError> {
         let BackupSchedule { database, dir, .. } = self.schedule;
         let io = |source| BackupError::Io { path: dir.clone(), source };
         DirBuilder::new().recursive(true).mode(0o700).create(dir).map_err(io)?;
@@ -260,10 +283,11 @@ impl Made<'_> {
         // One name for all attempts, so that the next one removes what a crash left.
         let copy = backup::copy(database, dir.join(format!(".{}.unfinished", self.db_id)), now, is_stopping)?;
         go_on()?;
-        copy.check(database)?;
+        let inspection = copy.check(database)?;
         go_on()?;
         let check = open_all(copy.path(), vault)?;
         go_on()?;
+        check_keyring(keyring, &inspection)?;
         let path = path(if check.unreadable > 0 { UNREADABLE } else { "" });
         copy.publish(&path)?;
         let path = path.display();
@@ -306,6 +330,39 @@ impl Made<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::entropy::SeededEntropy;
+    use crate::domain::project::Project;
+
+    #[test]
+    fn a_copy_that_needs_a_key_that_left_the_keyring_is_not_kept() {
+        let directory = tempfile::tempdir().unwrap();
+        let (database, path) = (directory.path().join("postpeer.db"), directory.path().join("postpeer.keyring"));
+        let entropy = Arc::new(SeededEntropy::new(1));
+        let keyring = KeyringFile::generate(&*entropy);
+        keyring.write_new(&path).unwrap();
+        let db_id = uuid::Uuid::from_u128(7);
+        let (vault, key) = Vault::initialise(&keyring, db_id, entropy.clone()).unwrap();
+        let project = Project {
+            id: "proj_0198c0de000070008000000000000000".parse().unwrap(),
+            name: "default".to_owned(),
+            created_at: Timestamp::from_millis(0),
+        };
+        drop(store::Store::create(&database, db_id, &key, &project).unwrap());
+        let dir = directory.path().join("backups");
+        let schedule = BackupSchedule { database, dir: dir.clone(), every: Duration::from_mins(1), keep: 1 };
+        let made = Made { schedule: &schedule, db_id };
+        let now = Timestamp::from_millis(1_777_797_216_000);
+        let change_keyring = || {
+            fs::remove_file(&path).unwrap();
+            KeyringFile::generate(&*entropy).write_new(&path).unwrap();
+            false
+        };
+        let error = made.make(&vault, &path, now, &change_keyring).unwrap_err();
+        assert!(matches!(error, BackupError::KeyRemoved { .. }), "{error:?}");
+        assert_eq!(fs::read_dir(&dir).unwrap().count(), 0);
+        fs::remove_file(&path).unwrap();
+        made.make(&vault, &path, now, &|| false).expect("a keyring that is not there says nothing");
+    }
 
     #[cfg(target_os = "linux")]
     #[test]

@@ -127,17 +127,14 @@ fn exit_of_forget(error: &ForgetError) -> Exit {
     match error {
         ForgetError::Copy(error) => exit_of_backup(error),
         ForgetError::Keyring(error) => exit_of_keyring(error),
+        ForgetError::New(error) => exit_of_new_keyring(error),
         ForgetError::NotLost { .. } | ForgetError::OtherKeyring { .. } => Exit::CannotCreate,
         ForgetError::Recoverable { .. } => Exit::Usage,
         ForgetError::Store(error) => exit_of_store(error),
-        ForgetError::New(error) => exit_of_new_keyring(error),
         ForgetError::Vault(error) => exit_of_vault(error),
     }
 }
 
-fn exit_of_keyring(error: &KeyringError) -> Exit {
-    match error {
-        KeyringError::AlreadyExists { .. } => Exit::CannotCreate,
 fn exit_of_new_keyring(error: &NewKeyringError) -> Exit {
     match error {
         NewKeyringError::Keyring(error) => exit_of_keyring(error),
@@ -146,6 +143,9 @@ fn exit_of_new_keyring(error: &NewKeyringError) -> Exit {
     }
 }
 
+fn exit_of_keyring(error: &KeyringError) -> Exit {
+    match error {
+        KeyringError::AlreadyExists { .. } => Exit::CannotCreate,
         KeyringError::Io { source, .. } if !is_of_path(source.kind()) => Exit::Io,
         _ => Exit::Config,
     }
@@ -177,6 +177,7 @@ fn exit_of_backup(error: &BackupError) -> Exit {
     match error {
         BackupError::AlreadyExists { .. } => Exit::CannotCreate,
         BackupError::Database(error) => exit_of_database(error),
+        BackupError::KeyRemoved { .. } => Exit::Busy,
         BackupError::Io { .. } | BackupError::NoRoom { .. } | BackupError::ShutOut { .. } | BackupError::Stopped => {
             Exit::Io
         }

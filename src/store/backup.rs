@@ -49,6 +49,8 @@ pub enum BackupError {
     Database(#[from] OpenError),
     #[error("the backup {} could not be written: check its directory, the permissions and the disk", path.display())]
     Io { path: PathBuf, source: io::Error },
+    #[error("the backup was not kept: the keyring lost the key {key}, which it needs, meanwhile. Make it again")]
+    KeyRemoved { key: String },
     #[error(
         "there is no room for the backup {}: it takes {} MiB and leaves {} MiB to the broker, and {} MiB are free. Free some \
          space, or write it to another disk",
