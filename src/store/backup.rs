@@ -114,12 +114,18 @@ impl Copy {
 /// Checks that a database can be copied: it is there, ours, and not newer than this program. Not for the process of
 /// the broker that uses it.
 pub fn check_source(database: &Path) -> Result<(), OpenError> {
-    peek(database, Schema::embedded().version()).map(|_| ())
+    match peek(database, Schema::embedded().version()) {
+        // A copy can be made, and is checked, all the same.
+        Err(OpenError::Full { .. }) => Ok(()),
+        looked => looked.map(|_| ()),
+    }
 }
 
 /// Copies the database, as of now, to the file `at`, in place of the leftover of an earlier attempt.
 pub fn copy(database: &Path, at: PathBuf, now: Timestamp, is_stopping: &dyn Fn() -> bool) -> Result<Copy, BackupError> {
-    let (source, may_change) = match open_source(database).map_err(|error| failed(database, error)) {
+    let (source, may_change) = match open_source(database, false).map_err(|error| failed(database, error)) {
+        // SQLite cannot make the index of the log on a full disk. Without a broker, it does with one in memory.
+        Err(OpenError::Full { .. }) => (open_source(database, true).map_err(|error| failed(database, error))?, true),
         // SQLite makes a log beside what it reads. Where it cannot, and there is none, nobody is writing.
         Err(OpenError::ReadOnly { .. }) => (look(database, Schema::embedded().version())?.0, false),
         source => (source?, true),
@@ -179,12 +185,16 @@ fn copy_pages(
 }
 
 /// A connection that reads. Unlike the broker's readers, it folds the log of a dead broker in when it is closed.
-fn open_source(path: &Path) -> rusqlite::Result<Connection> {
+/// `alone`: no other process may have the database open.
+fn open_source(path: &Path, alone: bool) -> rusqlite::Result<Connection> {
     let db = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
     db.busy_timeout(BUSY_TIMEOUT)?;
     db.pragma_update(None, "trusted_schema", false)?;
     db.pragma_update(None, "query_only", true)?;
     db.pragma_update(None, "temp_store", "MEMORY")?;
+    if alone {
+        db.pragma_update_and_check(None, "locking_mode", "EXCLUSIVE", |row| row.get::<_, String>(0))?;
+    }
     // SQLite opens the log with the first read.
     db.pragma_query_value(None, "user_version", |_| Ok(()))?;
     Ok(db)

@@ -28,6 +28,13 @@ fn inside_a_small_file_system() {
     fs::remove_file(full).unwrap();
 
     let instance = Instance::new();
+    // The moment for a copy elsewhere.
+    fill(full);
+    for name in ["full.db", "again.db"] {
+        let backup = elsewhere.path().join(name);
+        succeeded(&instance.run(&["backup", backup.to_str().unwrap()]));
+    }
+    fs::remove_file(full).unwrap();
     let remount = |how: &str| assert!(Command::new("mount").args(["-o", how, "."]).status().unwrap().success());
     remount("remount,ro");
     for arguments in [&["access-key", "list"][..], &["audit"], &["keyring", "status"]] {
