@@ -7,7 +7,7 @@ use std::fs;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
-use rusqlite::Connection;
+use rusqlite::{Connection, ErrorCode};
 
 use super::create::Unfinished;
 use super::inspect::{QUICK_CHECK, find_damage};
@@ -28,7 +28,12 @@ pub(super) fn upgrade(db: &mut Connection, path: &Path, schema: &Schema, found: 
     let copy = is_old.then(|| keep_copy(db, path, schema.version())).transpose()?;
     failpoint::reach("upgrade_copied");
     let not_migrated = |source| OpenError::Migration { path: path.to_owned(), copy: copy.clone(), source };
-    schema.migrate(db).map_err(|error| not_migrated(error.into()))?;
+    schema.migrate(db).map_err(|error| match error.into_sqlite() {
+        // The transaction was rolled back, and the next start does it all.
+        Ok(error) if is_of_surroundings(&error) => failed(path, error),
+        Ok(error) => not_migrated(error.into()),
+        Err(other) => not_migrated(other.into()),
+    })?;
     failpoint::reach("upgrade_migrated");
     let Some(copy) = &copy else { return Ok(()) };
     find_damage(db, path, QUICK_CHECK).map_err(|error| not_migrated(error.into()))?;
@@ -42,6 +47,23 @@ pub(super) fn upgrade(db: &mut Connection, path: &Path, schema: &Schema, found: 
     );
     remove_others(path, copy, COPY);
     Ok(())
+}
+
+/// True for an error of the disk or of another process, which says nothing about the migrations.
+fn is_of_surroundings(error: &rusqlite::Error) -> bool {
+    use ErrorCode as E;
+    matches!(
+        error.sqlite_error_code(),
+        Some(
+            E::CannotOpen
+                | E::DatabaseBusy
+                | E::DatabaseLocked
+                | E::DiskFull
+                | E::FileLockingProtocolFailed
+                | E::ReadOnly
+                | E::SystemIoFailure
+        )
+    )
 }
 
 /// Copies the whole database, as it is now, to `<path>.before-vN-<time>`. Returns the path.

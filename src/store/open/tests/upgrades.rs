@@ -73,6 +73,19 @@ fn a_migration_that_changes_what_is_counted_is_noticed() {
 }
 
 #[test]
+fn a_migration_for_which_the_disk_has_no_room_is_no_fault_of_the_program() {
+    let next = Schema::embedded().version() + 1;
+    let schema = Schema::with(
+        &format!("V{next}__large"),
+        "PRAGMA max_page_count = 1; CREATE TABLE large (value); INSERT INTO large VALUES (zeroblob(10000000));",
+    );
+    let place = made();
+    let error = Store::open_with(&place.path, &schema).unwrap_err();
+    assert!(matches!(error, OpenError::Full { .. }), "{error:?}");
+    assert_eq!(inspect(&place.path).unwrap().schema_version, next - 1);
+}
+
+#[test]
 fn a_migration_that_fails_changes_nothing() {
     let next = Schema::embedded().version() + 1;
     let schema = Schema::with(
