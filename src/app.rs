@@ -420,6 +420,21 @@ mod tests {
     }
 
     #[test]
+    fn a_command_on_keys_takes_those_that_another_one_made_meanwhile() {
+        let directory = tempfile::tempdir().unwrap();
+        let config = config::from_str("x", "", directory.path(), &Environment::default()).unwrap();
+        let ports = Ports::system();
+        initialise(&config, &ports).unwrap();
+        let [late, other] = [(); 2].map(|()| Desk::open(&config, &ports).unwrap());
+        let key = vault::RecoveryKey::generate(&*ports.entropy).public();
+        other.run(|broker| async move { broker.set_recovery_key(key).await }).unwrap();
+        other.run(|broker| async move { broker.rotate_data_key().await }).unwrap();
+        let stop = tokio_util::sync::CancellationToken::new();
+        other.run(|broker| async move { broker.look_after_keys(0, Duration::ZERO, &stop).await }).unwrap();
+        assert_eq!(late.run(|broker| async move { broker.rotate_data_key().await }).unwrap(), 3);
+    }
+
+    #[test]
     fn a_keyring_that_changed_since_it_was_read_is_read_again() {
         let directory = tempfile::tempdir().unwrap();
         let config = config::from_str("x", "", directory.path(), &Environment::default()).unwrap();

@@ -6,6 +6,7 @@
 //! change it at once.
 
 use std::fmt::Display;
+use std::path::Path;
 
 use super::Broker;
 use super::reseal::SETTLED_AFTER;
@@ -71,7 +72,7 @@ impl Broker {
         let new = self
             .store
             .write(move |tx| {
-                let keys = keyring::list(tx)?;
+                let (file, keys) = adopt_latest(tx, &vault, &path)?;
                 let active = active(&keys)?;
                 let newest = keys.iter().map(|key| key.dek_id).max().unwrap_or(active);
                 if newest > active {
@@ -79,8 +80,7 @@ impl Broker {
                 }
                 let new =
                     newest.checked_add(1).ok_or_else(|| Error::Refused("there are no more key ids".to_owned()))?;
-                let (key, wrap) =
-                    vault.new_key(&KeyringFile::load(&path)?, new, find_recovery_key(tx, &vault)?.as_ref())?;
+                let (key, wrap) = vault.new_key(&file, new, find_recovery_key(tx, &vault)?.as_ref())?;
                 keyring::insert(tx, &key, now)?;
                 wrap.iter().try_for_each(|wrap| recovery::insert_wrap(tx, wrap))?;
                 Ok::<_, Error>(new)
@@ -111,8 +111,7 @@ impl Broker {
         let rewrapped = self
             .store
             .write(move |tx| {
-                let mut file = KeyringFile::load(&path)?;
-                let keys = keyring::list(tx)?;
+                let (mut file, keys) = adopt_latest(tx, &vault, &path)?;
                 let is_new = new_key && keys.iter().all(|key| key.wrapped_by == file.active_id());
                 if is_new {
                     file.add_key(&*entropy);
@@ -141,9 +140,10 @@ impl Broker {
         let (vault, path, now) = (self.vault.clone(), self.settings.keyring.clone(), self.clock.now());
         self.store
             .write(move |tx| {
+                let (file, keys) = adopt_latest(tx, &vault, &path)?;
                 let generation = recovery::find(tx)?.map_or(1, |(_, generation)| generation + 1);
                 let public = vault.seal_recovery_key(&Place::recovery_key(generation), &key)?;
-                let wraps = vault.wrap_for(&key, &KeyringFile::load(&path)?, &keyring::list(tx)?)?;
+                let wraps = vault.wrap_for(&key, &file, &keys)?;
                 recovery::put(tx, &public, generation, &wraps)?;
                 Ok(record(tx, Action::KeyringRecoverySet, key.id(), now)?)
             })
@@ -244,6 +244,16 @@ impl Broker {
             })
             .await
     }
+}
+
+/// The keyring file and the data keys as they are while the write lock is held. The vault takes the keys: another
+/// command may have changed them since it was unlocked.
+fn adopt_latest(tx: &Transaction<'_>, vault: &Vault, path: &Path) -> Result<(KeyringFile, Vec<WrappedKey>), Error> {
+    let (file, keys) = (KeyringFile::load(path)?, keyring::list(tx)?);
+    if !vault.has(&keys) {
+        vault.adopt(&file, &keys)?;
+    }
+    Ok((file, keys))
 }
 
 fn record(tx: &Transaction<'_>, action: Action, key: impl Display, now: Timestamp) -> Result<(), store::Error> {

@@ -135,7 +135,12 @@ impl Broker {
                 }
                 Ok::<_, store::Error>(swept)
             });
-            match swept.await? {
+            let swept = match swept.await {
+                // Another command has finished the deletion.
+                Err(store::Error::NotChanged) => break,
+                swept => swept?,
+            };
+            match swept {
                 Sweep::Accounts => {
                     self.disconnect_some_of(project, &mut disconnected).await?;
                     tell(disconnected.all());

@@ -284,6 +284,9 @@ async fn a_deleted_project_leaves_its_audit_trail_and_nothing_else() {
     // Their channel lives on the same consent as ours, so the platform was not asked.
     assert_eq!(done, Disconnected { revoked: 2, shared: 1, ..Disconnected::default() });
     assert_eq!(done.all(), 3);
+    // As for a second command, while this one was at work.
+    let again = broker.broker().delete_project(project.id, |_| ()).await.unwrap();
+    assert_eq!(again, Disconnected::default());
     let left: Vec<_> = rows_of(&broker, &project.id.to_string()).into_iter().filter(|(_, rows)| *rows > 0).collect();
     assert!(matches!(&left[..], [(table, _)] if table == "audit"), "{left:?}");
     assert_eq!(found_in_files(&broker, &sealed), 0, "sealed values are erased");
