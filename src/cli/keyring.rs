@@ -254,7 +254,8 @@ pub(super) fn make_recovery_key(desk: &Desk, config: &Config, file: &Path, is_fi
     if let Err(error) = desk.run(|broker| async move { broker.set_recovery_key(public).await }) {
         if matches!(error, Error::Store(store::Error::Failed(_))) && !is_first {
             return Err(Failure::from(error).and(&format!(
-                "Keep {}, and the recovery key from before: `postpeer keyring status` names the one that the database has                  once it opens again, and the new one is {id}",
+                "Keep {}, and the recovery key from before: `postpeer keyring status` names the one that the database has \
+                 once it opens again, and the new one is {id}",
                 file.display()
             )));
         }
