@@ -1,8 +1,8 @@
 //! The failure of a command: a message for people and an exit code for scripts.
 
 use std::error::Error;
+use std::io;
 use std::process::ExitCode;
-use std::{io, iter};
 
 use super::owner;
 use crate::app::{ForgetError, NewKeyringError, RecoveryError};
@@ -53,9 +53,11 @@ impl Failure {
 
     /// The message is the whole chain of causes.
     pub(super) fn caused(exit: Exit, error: &(dyn Error + 'static)) -> Self {
-        let message = chain(error);
-        let hints = [owner::hint(error), doubt(error)].into_iter().flatten().map(|hint| format!(". {hint}"));
-        Self { exit, message: hints.fold(message, |message, hint| message + &hint) }
+        let failure = Self::new(exit, chain(error));
+        match owner::hint(error) {
+            Some(hint) => failure.and(&hint),
+            None => failure,
+        }
     }
 
     /// The failure with another sentence.
@@ -67,13 +69,6 @@ impl Failure {
         let Self { exit, message } = Self::caused(Exit::Io, error);
         Self { exit, message: format!("{what}: {message}") }
     }
-}
-
-/// A warning about a commit that the disk did not confirm: the next start may find it in the log.
-fn doubt(error: &(dyn Error + 'static)) -> Option<String> {
-    let is_in_doubt = iter::successors(Some(error), |error: &&(dyn Error + 'static)| (*error).source())
-        .any(|error| matches!(error.downcast_ref(), Some(store::Error::Failed(_))));
-    is_in_doubt.then(|| "The change may have been stored all the same: look before you repeat it".to_owned())
 }
 
 impl From<config::Error> for Failure {
@@ -217,7 +212,7 @@ impl From<broker::Error> for Failure {
     fn from(error: broker::Error) -> Self {
         let exit = match &error {
             broker::Error::Invalid(_) | broker::Error::NotFound(_) => Exit::Usage,
-            broker::Error::Store(error) => exit_of_store(error),
+            broker::Error::Store(error) | broker::Error::NotErased { source: error, .. } => exit_of_store(error),
             broker::Error::TooManyLinks { .. } => Exit::Unavailable,
             _ => Exit::Software,
         };
@@ -273,6 +268,14 @@ mod tests {
         ] {
             assert_eq!(exit(kind), code, "{kind}");
         }
+    }
+
+    #[test]
+    fn a_disconnect_that_the_disk_cuts_short_is_no_failure_of_the_program() {
+        let id = "int_0198c0de000070008000000000000000".parse().unwrap();
+        let failed = Failure::from(broker::Error::NotErased { id, source: store::Error::Stopped });
+        assert_eq!(failed.exit, Exit::Io);
+        assert!(failed.message.contains("disconnect it again"), "{}", failed.message);
     }
 
     #[test]
