@@ -107,8 +107,9 @@ impl Broker {
         match self.begin_connect(&caller, wanted).await {
             Ok(begun) => Ok(Retried::Begun(begun.url)),
             Err(Error::PlatformUnreachable { failure, .. }) => {
-                let ending = Ending::Failed { failure, findings: None };
-                Ok(Retried::Failed(Box::new(Finished { ending, ..self.finished(ended).await? })))
+                // The log tells of it under the id of this request: there is no other connection.
+                let (flow_id, ending) = (None, Ending::Failed { failure, findings: None });
+                Ok(Retried::Failed(Box::new(Finished { flow_id, ending, ..self.finished(ended).await? })))
             }
             Err(error) => Err(error),
         }

@@ -109,7 +109,11 @@ async fn another_attempt_that_the_platform_does_not_take_is_told_and_may_be_repe
     let retry = format!("{result}/retry");
     *pushed.lock().unwrap() = (503, "");
     for _ in 0..2 {
-        assert_told(&broker.visit(&retry).await, 200, &["Own was not connected", "Own cannot be reached", &retry]);
+        assert_told(
+            &broker.visit(&retry).await,
+            200,
+            &["Own was not connected", "Own cannot be reached", &retry, "req_"],
+        );
     }
     assert!(broker.visit(&result).await.text.contains("You declined at Own"), "the result stays as it was");
     *pushed.lock().unwrap() = TAKEN;
