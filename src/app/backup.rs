@@ -36,7 +36,10 @@ pub enum BackupError {
     NoKeyring { keyring: PathBuf },
     #[error(transparent)]
     Restore(#[from] RestoreError),
-    #[error("the backup is in place, but its new keyring is not: `postpeer keyring recover FILE` makes another one")]
+    #[error(
+        "the backup is in place, but its new keyring may not be: where it is missing, `postpeer keyring recover FILE` makes \
+         another"
+    )]
     Unpublished(#[source] KeyringError),
     #[error(
         "{unreadable} of the {values} sealed values in {} do not open, the first in row {row}. Nothing was changed: restore \

@@ -10,7 +10,7 @@ use tokio::runtime::Runtime;
 use crate::store::{self, Store, keyring};
 use crate::vault::{KeyringError, KeyringFile};
 
-/// Why a new keyring is not in its place, although the database was changed for it.
+/// Why a new keyring is not, or may not be, in its place, although the database was changed for it.
 #[derive(Debug, thiserror::Error)]
 pub enum NewKeyringError {
     #[error(
@@ -19,9 +19,9 @@ pub enum NewKeyringError {
         path.display()
     )]
     Overtaken { path: PathBuf },
-    #[error("the database was changed for a new keyring, which is not in its place yet: run the same command again")]
+    #[error("the database was changed for a new keyring: unless that is in its place now, run the same command again")]
     Keyring(#[source] KeyringError),
-    #[error("the database was changed for a new keyring, which is not in its place yet: run the same command again")]
+    #[error("the database was changed for a new keyring: unless that is in its place now, run the same command again")]
     Store(#[from] store::Error),
 }
 

@@ -125,7 +125,7 @@ pub fn check_source(database: &Path) -> Result<(), OpenError> {
 pub fn copy(database: &Path, at: PathBuf, now: Timestamp, is_stopping: &dyn Fn() -> bool) -> Result<Copy, BackupError> {
     let (source, may_change) = match open_source(database, false).map_err(|error| failed(database, error)) {
         // SQLite cannot make the index of the log on a full disk. Without a broker, it does with one in memory.
-        Err(OpenError::Full { .. }) => (open_source(database, true).map_err(|error| failed(database, error))?, true),
+        Err(full @ OpenError::Full { .. }) => (open_source(database, true).map_err(|_| full)?, true),
         // SQLite makes a log beside what it reads. Where it cannot, and there is none, nobody is writing.
         Err(OpenError::ReadOnly { .. }) => (look(database, Schema::embedded().version())?.0, false),
         source => (source?, true),
