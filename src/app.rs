@@ -142,6 +142,12 @@ pub fn unlock(config: &Config, keyring: &KeyringFile, inspection: &Inspection, p
     unlock_keys(config, keyring, (inspection.db_id, &inspection.wrapped_keys), ports)
 }
 
+/// The same with this keyring and no other.
+fn unlock_with(keyring: &KeyringFile, inspection: &Inspection, ports: &Ports) -> Result<Vault, vault::Error> {
+    Vault::unlock(keyring, inspection.db_id, &inspection.wrapped_keys, ports.entropy.clone())
+}
+
+/// Opens the data keys of the database with this id, as [`unlock`] does.
 fn unlock_keys(
     config: &Config,
     keyring: &KeyringFile,
@@ -153,11 +159,6 @@ fn unlock_keys(
         Err(vault::Error::WrongKeyring { .. }) => Ok(unlock(&KeyringFile::load(&config.keyring)?)?),
         unlocked => Ok(unlocked?),
     }
-}
-
-/// The same with this keyring and no other.
-fn unlock_with(keyring: &KeyringFile, inspection: &Inspection, ports: &Ports) -> Result<Vault, vault::Error> {
-    Vault::unlock(keyring, inspection.db_id, &inspection.wrapped_keys, ports.entropy.clone())
 }
 
 /// True when there is a keyring file that opens the database.

@@ -149,7 +149,7 @@ impl Broker {
                 Sweep::Done => break,
             }
         }
-        self.empty_log().await;
+        self.empty_write_ahead_log().await;
         Ok(disconnected)
     }
 

@@ -90,8 +90,8 @@ impl Broker {
         Ok(())
     }
 
-    /// Takes erased values out of the log as well.
-    pub(super) async fn empty_log(&self) {
+    /// Takes erased values out of the write-ahead log as well. A failure is only logged.
+    pub(super) async fn empty_write_ahead_log(&self) {
         if let Err(error) = self.store.checkpoint().await {
             tracing::warn!(error = %chain(&error), "erased values stay in the write-ahead log until it is overwritten");
         }
@@ -126,7 +126,7 @@ impl Broker {
             }
         }
         if erased > 0 {
-            self.empty_log().await;
+            self.empty_write_ahead_log().await;
         }
         Ok(erased)
     }
@@ -144,7 +144,7 @@ impl Broker {
             pause().await;
         }
         if erased {
-            self.empty_log().await;
+            self.empty_write_ahead_log().await;
         }
         Ok(())
     }

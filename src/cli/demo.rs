@@ -142,7 +142,7 @@ fn listen(wanted: Option<SocketAddr>) -> Result<TcpListener, Failure> {
 
 fn settings(address: SocketAddr, sandbox: SocketAddr, data: &Path) -> Result<Config, Failure> {
     let platforms = sandbox::configuration(&format!("http://{sandbox}"));
-    // Without limits: whoever tries the demo is alone with it, and may use a program that makes mistakes by the thousand.
+    // No limits: whoever tries the demo is alone with it, and may use a program that makes mistakes by the thousand.
     let toml = format!(
         "{platforms}
         [server]

@@ -12,6 +12,7 @@ use rustix::thread::{set_thread_groups, set_thread_res_gid, set_thread_res_uid};
 
 use super::failure::Failure;
 use super::files::folder_of;
+use crate::domain::error_chain::sources;
 
 /// Gives a new file to the owner of its directory if root made it. Otherwise the broker could not open it.
 pub(super) fn give(file: &Path) -> Result<(), Failure> {
@@ -29,7 +30,8 @@ pub(super) fn give(file: &Path) -> Result<(), Failure> {
 
 /// What to do about an error that says that this user may not use a file.
 pub(super) fn hint(error: &(dyn Error + 'static)) -> Option<String> {
-    let denied = iter::successors(Some(error), |error: &&(dyn Error + 'static)| (*error).source())
+    let denied = iter::once(error)
+        .chain(sources(error))
         .filter_map(|error| error.downcast_ref::<io::Error>())
         .any(|error| error.kind() == io::ErrorKind::PermissionDenied);
     denied.then(|| {

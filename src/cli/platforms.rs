@@ -62,7 +62,7 @@ pub(super) fn find<'a>(config: &'a Config, name: &str) -> Result<Listing<'a>, Fa
     listings.into_iter().find(|listing| listing.name == name).ok_or_else(unknown)
 }
 
-/// Texts about a platform, for operators.
+/// Texts about a platform that there is, for operators.
 pub(super) fn guide(config: &Config, name: &str) -> Guide {
     config.platforms.find_any(name).map_or(bluesky::GUIDE, |configured| configured.platform().guide)
 }

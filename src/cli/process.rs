@@ -1,5 +1,5 @@
 //! Settings of the process. It holds secrets, so it forbids core dumps and debuggers of the same user, and makes new
-//! files private. It takes as many file descriptors as it may have, and survives where a file may not grow.
+//! files private. It takes as many file descriptors as it may have, survives where a file may not grow, and has a log.
 
 use std::io;
 
@@ -18,8 +18,8 @@ const FILES: u64 = 65_536;
 /// Descriptors for the database, the listeners, the log, the server's own threads and what runs in the background.
 const OWN_FILES: u64 = 128;
 
-/// Descriptors for each connection: it may have a platform called. As many exchanges may be under way as connections, for
-/// they go on without their client.
+/// Descriptors for each connection: it may have a platform called. As many exchanges may be under way as connections,
+/// for they go on without their client.
 const FILES_PER_CONNECTION: u64 = 2;
 
 /// Fewest connections that a broker is worth starting for.
@@ -50,7 +50,7 @@ fn connections_within(files: u64) -> usize {
     usize::try_from(files.saturating_sub(OWN_FILES) / FILES_PER_CONNECTION).unwrap_or(usize::MAX)
 }
 
-/// Hardens the process of a command that may have something to log, and logs its warnings as text.
+/// Logs the warnings of a command as text, and hardens its process.
 pub(super) fn harden_and_log_warnings() {
     telemetry::init(LogSettings { format: LogFormat::Text, level: LogLevel::Warn });
     harden();

@@ -150,7 +150,7 @@ pub struct Files {
     pub secrets: Vec<PathBuf>,
     /// Those that logos were read from.
     pub logos: Vec<PathBuf>,
-    /// Those of which a warning says that every user can read them.
+    /// Those of which a warning says that every user can read them, the settings' own file among them.
     pub readable: Vec<PathBuf>,
     /// True when the settings' own file has secrets, rather than the names of files that have them.
     own_has_secrets: bool,

@@ -186,8 +186,8 @@ impl Trouble {
     }
 }
 
-/// The value of `Retry-After`, in seconds. Rounded up: a caller that returns a fraction of a second early would be refused
-/// again.
+/// The value of `Retry-After`, in seconds. Rounded up: a caller that returns a fraction of a second early would be
+/// refused again.
 pub(crate) fn retry_after(after: Duration) -> String {
     after.as_millis().div_ceil(1000).to_string()
 }

@@ -1,8 +1,9 @@
 //! Reads error answers in the shapes that platforms use, and decides what they mean.
 //!
 //! A platform's documented refusals ([`Platform::refused`]) win over the general rules here. Invariants: only the
-//! meaning and the platform's code leave this file, the code reduced to harmless characters; a 401 or 403 blames the
-//! OAuth app only where it names the client; a page of markup in the place of a token answer is a failure that passes.
+//! meaning, the status, the wait and the platform's code leave this file, the code reduced to harmless characters; a
+//! 401 or 403 blames the OAuth app only where it names the client; a page of markup in the place of a token answer is a
+//! failure that passes.
 
 use std::time::Duration;
 

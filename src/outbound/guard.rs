@@ -24,7 +24,6 @@
 //! `allow_private_networks` (for tests and closed networks) allows plain http, ports, IP addresses and addresses that
 //! are not public. The limits on redirects, size and time stay.
 
-use std::error::Error as StdError;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
@@ -34,6 +33,7 @@ use url::{Host, Url};
 
 use super::connections::Connections;
 use super::{Answer, Dns, Error, Request, Settings, builder, finish, is_public};
+use crate::domain::error_chain::sources;
 use crate::domain::proxy::Proxies;
 
 /// Time limit of one whole call.
@@ -249,12 +249,5 @@ pub(super) fn is_unresolved(error: &reqwest::Error) -> bool {
 
 /// The resolver's error behind a failed call.
 fn cause(error: &reqwest::Error) -> Option<&Error> {
-    let mut source = error.source();
-    while let Some(inner) = source {
-        if let Some(ours) = inner.downcast_ref::<Error>() {
-            return Some(ours);
-        }
-        source = inner.source();
-    }
-    None
+    sources(error).find_map(|source| source.downcast_ref())
 }

@@ -67,7 +67,7 @@ pub struct Request {
 }
 
 impl Request {
-    /// A request without credentials, further headers and a body.
+    /// A request without credentials, further headers or a body.
     #[must_use]
     pub const fn get(url: Url) -> Self {
         Self { method: Method::GET, url, authorization: Authorization::None, headers: Vec::new(), body: Body::Empty }

@@ -242,7 +242,7 @@ pub fn for_each_sealed(path: &Path, visit: impl FnMut(Stored)) -> Result<(), Ope
     for_each_in(&db, visit).map_err(|error| failed(path, error))
 }
 
-/// The same for a database of any schema.
+/// The same for a database that is open.
 pub(super) fn for_each_in(db: &Connection, mut visit: impl FnMut(Stored)) -> rusqlite::Result<()> {
     SEALED.iter().try_for_each(|column| column.for_each(db, &mut visit))
 }

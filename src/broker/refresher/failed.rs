@@ -6,7 +6,6 @@ use std::time::Duration;
 use super::throttle::Permit;
 use super::{Landing, NotRefreshed, Refresher, count, storage};
 use crate::broker::core::count_failure;
-use crate::domain::InvalidTransition;
 use crate::domain::error_chain::chain;
 use crate::domain::failure::Failure;
 use crate::domain::grant::Grant;
@@ -153,22 +152,6 @@ impl Refresher {
         count(&grant.platform, outcome_of(kind));
         let is_changed = self.change(grant, |grant| grant.lapsed(trouble)).await?;
         if is_changed { Err(NotRefreshed::Ended) } else { Ok(()) }
-    }
-
-    /// Lets `decide` change the grant, if it still has the tokens that it was read with. False when it has others, or
-    /// is gone or has ended.
-    pub(super) async fn change(
-        &self,
-        grant: &Grant,
-        decide: impl FnOnce(Grant) -> Result<Grant, InvalidTransition> + Send + 'static,
-    ) -> Result<bool, NotRefreshed> {
-        let (project, id, generation) = (grant.project_id, grant.id, grant.generation);
-        let change = move |tx: &Transaction<'_>| grants::change(tx, project, id, generation, decide);
-        match self.core().store.write(change).await {
-            Ok(()) => Ok(true),
-            Err(store::Error::NotChanged) => Ok(false),
-            Err(error) => Err(storage(id, &error.into())),
-        }
     }
 
     /// Postpones a refresh to `until`. [`NotRefreshed::Storage`] when that cannot be recorded, so that it stays due.

@@ -8,7 +8,8 @@ use crate::domain::error_chain::chain;
 use crate::store::{self, refreshes};
 
 impl Refresher {
-    /// Gives tokens that came without an expiry the lifetime that the operator has set for them since, in the background.
+    /// Gives tokens that came without an expiry the lifetime that the operator has set for them since, in the
+    /// background.
     pub fn apply_set_lifetimes(&self) {
         let refresher = self.clone();
         self.core().tasks.spawn(async move {

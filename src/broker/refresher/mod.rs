@@ -47,12 +47,14 @@ use self::throttle::Throttle;
 use super::revocation::Revocation;
 use super::single_flight::SingleFlight;
 use super::{Core, Error};
+use crate::domain::InvalidTransition;
 use crate::domain::error_chain::chain;
 use crate::domain::failure::Failure;
+use crate::domain::grant::Grant;
 use crate::domain::id::{GrantId, ProjectId};
 use crate::domain::time::Timestamp;
 use crate::store::rescheduling::Resumable;
-use crate::store::{self, refreshes};
+use crate::store::{self, Transaction, grants, refreshes};
 
 /// No retry comes later, whatever the platform asks for.
 const LONGEST_WAIT: Duration = Duration::from_hours(7);
@@ -163,6 +165,22 @@ impl Refresher {
 
     fn core(&self) -> &Core {
         &self.0.core
+    }
+
+    /// Lets `decide` change the grant, if it still has the tokens that it was read with. False when it has others, or
+    /// is gone or has ended.
+    async fn change(
+        &self,
+        grant: &Grant,
+        decide: impl FnOnce(Grant) -> Result<Grant, InvalidTransition> + Send + 'static,
+    ) -> Result<bool, NotRefreshed> {
+        let (project, id, generation) = (grant.project_id, grant.id, grant.generation);
+        let change = move |tx: &Transaction<'_>| grants::change(tx, project, id, generation, decide);
+        match self.core().store.write(change).await {
+            Ok(()) => Ok(true),
+            Err(store::Error::NotChanged) => Ok(false),
+            Err(error) => Err(storage(id, &error.into())),
+        }
     }
 
     /// Gets other tokens than those of `generation`, joining a refresh in flight.

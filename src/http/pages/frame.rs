@@ -73,8 +73,8 @@ impl<'a> Frame<'a> {
         Ok(self.html(builder, text, forms))
     }
 
-    /// Renders a page with a form that only this page may send. With `no-referrer`, browsers send `Origin: null` with it.
-    /// `same-origin` still hides the page's address from other sites.
+    /// Renders a page with a form that only this page may send. With `no-referrer`, browsers send `Origin: null` with
+    /// it. `same-origin` still hides the page's address from other sites.
     pub(crate) fn answer_with_form(
         &self,
         mut builder: HttpResponseBuilder,

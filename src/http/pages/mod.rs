@@ -2,7 +2,8 @@
 //!
 //! [`frame`] has what is around every page, [`look`] its stylesheet and pictures, [`words`] its texts, [`marks`] the
 //! signs of platforms. A new page is a template that extends `base.html`, a struct with a field `frame`, and
-//! [`Frame::answer`](frame::Frame::answer); its texts go into `words`.
+//! [`Frame::answer`](frame::Frame::answer), or where it has a form
+//! [`Frame::answer_with_form`](frame::Frame::answer_with_form); its texts go into `words`.
 //!
 //! Invariant: a page has no script, except [`documentation`], which shows no foreign text. A page loads nothing from
 //! elsewhere, not even pictures of accounts, because that would tell a third party who connects. The template engine
