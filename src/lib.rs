@@ -236,8 +236,8 @@
 //! a key of a platform:        src/config/platforms/own.rs, src/platforms/custom.rs, postpeer.toml.example; for built-in ones
 //!                             src/config/platforms.rs, src/platforms/registry.rs, src/platforms/generated_texts.rs (writes
 //!                             their sections)
-//! a way of client authentication: src/platforms/quirks.rs, src/oauth/mod.rs (`authenticate`), src/config/platforms/own.rs,
-//!                             src/platforms/custom.rs (what servers publish)
+//! a way of client authentication: src/platforms/quirks.rs, src/oauth/mod.rs (`authenticate`),
+//!                             src/config/platforms/own.rs, src/platforms/custom.rs (what servers publish)
 //! a metric:                   src/telemetry/metrics.rs, README.md; counted by its literal name where it happens
 //! a secret:                   src/domain/secret.rs (the types that print nothing), src/vault/place.rs (where it is
 //!                             sealed, and its owner), src/store/sealed.rs (its column, its owner's, and the one for its data

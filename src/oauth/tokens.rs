@@ -156,7 +156,7 @@ fn token_object<'a>(answer: &'a Value, nested: Option<Nested<'_>>) -> &'a Value 
     static NOTHING: Value = Value::Null;
     let at = |pointer: &str| answer.pointer(pointer).filter(|nested| nested.is_object());
     match nested {
-        // What is beside it is the app's own.
+        // The token beside it is the app's own.
         Some(Nested::Always(pointer)) => return at(pointer).unwrap_or(&NOTHING),
         Some(Nested::Maybe(pointer)) => {
             if let Some(tokens) = at(pointer) {

@@ -257,7 +257,7 @@ async fn what_is_removed_twice_is_told_to_be_gone() {
         assert!(at == list && !first.contains("That was done already"), "{path}: {first}");
         let (at, again) = operator.told(&path, &[]).await;
         assert!(at == list && again.contains("That was done already, so nothing was done now."), "{path}: {again}");
-        // What never was here, or is another project's, is not found.
+        // An id that never was here, or is another project's, is not found.
         let (kind, _) = id.split_once('_').unwrap();
         let never = format!("{list}/{kind}_00000000000000000000000000000009/{action}");
         assert_eq!(operator.post(&never, &[]).await.status, 404, "{never}");
