@@ -233,9 +233,9 @@
 //! a reason why the broker is not ready: src/broker/readiness.rs (its words), src/store/error.rs, docs/operations.md,
 //!                             tests/api/storage.rs
 //! a setting:                  src/config/mod.rs, postpeer.toml.example; where it needs a restart: src/cli/reload.rs
-//! a key of a platform:        src/config/platforms/own.rs, src/platforms/custom.rs, postpeer.toml.example; for built-in ones
-//!                             src/config/platforms.rs, src/platforms/registry.rs, src/platforms/generated_texts.rs (writes
-//!                             their sections)
+//! a key of a platform:        src/config/platforms/own.rs, src/platforms/custom.rs, postpeer.toml.example; for built-in
+//!                             ones src/config/platforms.rs, src/platforms/registry.rs,
+//!                             src/platforms/generated_texts.rs (writes their sections)
 //! a way of client authentication: src/platforms/quirks.rs, src/oauth/mod.rs (`authenticate`),
 //!                             src/config/platforms/own.rs, src/platforms/custom.rs (what servers publish)
 //! a metric:                   src/telemetry/metrics.rs, README.md; counted by its literal name where it happens

@@ -54,7 +54,7 @@ pub enum Forgotten {
     Before,
 }
 
-/// What is gone.
+/// The things that a command erased, and where the database from before is kept.
 #[derive(Debug)]
 pub struct Erased {
     /// The database as it was.

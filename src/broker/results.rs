@@ -25,7 +25,7 @@ use crate::store::access_keys;
 /// Length of each digest, in bytes.
 const DIGEST: usize = 32;
 
-/// What became of another attempt. Not for logs: the URL is secret.
+/// The outcome of another attempt. Not for logs: the URL is secret.
 pub enum Retried {
     /// Where to send the person.
     Begun(String),

@@ -3,7 +3,7 @@
 use std::error::Error;
 use std::iter;
 
-/// What caused an error, the nearest cause first.
+/// The causes of an error, the nearest first.
 pub fn sources(error: &dyn Error) -> impl Iterator<Item = &(dyn Error + 'static)> {
     iter::successors(error.source(), |source| (*source).source())
 }

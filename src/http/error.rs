@@ -130,7 +130,7 @@ pub(crate) enum Trouble {
     ChoiceGone,
     /// The callback cannot be read.
     Garbled,
-    /// What the connection needs was removed or switched off.
+    /// The platform, app, profile or account of a connection was removed or switched off.
     Gone,
     /// The connect link has expired.
     LinkExpired,

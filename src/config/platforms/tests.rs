@@ -102,7 +102,7 @@ fn a_base_of_calls_has_no_query() {
             assert!(told.contains(&format!("platforms.{platform}.{key} must have no query")), "{told}");
         }
     }
-    // Of a whole URL, the query is the operator's.
+    // A whole URL may have a query.
     read("[platforms.twitter]\ntoken_url = \"https://x.example/token?a=b\"").unwrap();
 }
 
