@@ -8,7 +8,7 @@
 //! Pending connections are committed without a sync on purpose, and are not looked for. `POWER_CUTS` is the number of
 //! moments (40 by default), `POWER_CUT_SEED` chooses others.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -80,8 +80,8 @@ struct Sync {
 struct Record {
     changes: Vec<Change>,
     syncs: Vec<Sync>,
-    /// Line at which the log was created.
-    log_created: usize,
+    /// Line at which the call ended that created the log.
+    log_created: Option<usize>,
     /// What was sent or printed, with the line.
     said: Vec<(usize, String)>,
     lines: usize,
@@ -178,8 +178,9 @@ impl Record {
             }
             ("openat", _) => {
                 let opened = texts.first().map(|path| PathBuf::from(String::from_utf8(path.clone()).unwrap()));
-                if opened == Some(dir.join(LOG)) && outside.contains("O_CREAT") && self.log_created == 0 {
-                    self.log_created = ended;
+                let has_ended = ended != usize::MAX;
+                if has_ended && opened == Some(dir.join(LOG)) && outside.contains("O_CREAT") {
+                    self.log_created.get_or_insert(ended);
                 }
             }
             ("write" | "writev" | "fallocate", Some(file)) => panic!("an unexpected change of {file}: {name}"),
@@ -231,8 +232,9 @@ impl Record {
                 }
             }
         }
-        let is_named =
-            self.syncs.iter().any(|sync| sync.file.is_none() && sync.ended <= at && self.log_created < sync.began);
+        let is_named = self.log_created.is_some_and(|created| {
+            self.syncs.iter().any(|sync| sync.file.is_none() && sync.ended <= at && created < sync.began)
+        });
         let (database, log) = (files.remove(DATABASE).unwrap(), files.remove(LOG).unwrap());
         (database, (is_named || mode == 1).then_some(log))
     }
@@ -394,6 +396,36 @@ async fn after_a_power_cut_everything_acknowledged_is_there() {
         });
         assert!(found, "this test does not notice that only {spared:?} is synced");
     }
+}
+
+#[test]
+fn a_call_that_another_thread_interrupted_counts_from_its_end() {
+    let dir = tempfile::tempdir().unwrap();
+    let spelled = |path: &Path| -> String {
+        path.to_str().unwrap().bytes().fold(String::new(), |text, byte| format!("{text}\\x{byte:02x}"))
+    };
+    let (parent, log) = (spelled(dir.path()), spelled(&dir.path().join(LOG)));
+    let lines = [
+        format!("1 1.0 openat(AT_FDCWD<\\x2f>, \"{log}\", O_RDWR|O_CREAT, 0644 <unfinished ...>"),
+        format!("2 1.1 fsync(5<{parent}>) = 0"),
+        format!("1 1.2 <... openat resumed>) = 4<{log}>"),
+        format!("2 1.3 fsync(5<{parent}>) = 0"),
+        format!("1 1.4 pwrite64(4<{log}>, \"\\x61\", 1, 0 <unfinished ...>"),
+        format!("2 1.5 fdatasync(4<{log}>) = 0"),
+        "1 1.6 <... pwrite64 resumed>) = 1".to_owned(),
+        format!("1 1.7 fdatasync(4<{log}>) = 0"),
+    ];
+    let file = dir.path().join("record");
+    fs::write(&file, lines.join("\n")).unwrap();
+    let record = Record::read(&[file], dir.path());
+    let logs = |at| -> BTreeSet<Option<Vec<u8>>> {
+        (0..50).map(|seed| record.cut(at, b"", &SeededEntropy::new(seed)).1).collect()
+    };
+    let (empty, written) = (Some(Vec::new()), Some(b"a".to_vec()));
+    assert_eq!(logs(2), BTreeSet::from([None, empty.clone()]), "the directory was synced too early");
+    assert_eq!(logs(3), BTreeSet::from([empty.clone()]));
+    assert_eq!(logs(6), BTreeSet::from([empty, written.clone()]), "the log was synced too early");
+    assert_eq!(logs(7), BTreeSet::from([written]));
 }
 
 #[expect(clippy::disallowed_methods, reason = "a long run has more moments than a person waits for")]
