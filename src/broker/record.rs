@@ -10,6 +10,7 @@ use super::connection_rows::find_link;
 use super::{Core, Error};
 use crate::domain::account::{Coverage, FoundAccount, Identity};
 use crate::domain::audit::{Action, By, Entry};
+use crate::domain::error_chain::chain;
 use crate::domain::flow::Flow;
 use crate::domain::grant::{AuthStatus, FailureReason, Grant, TokenSet};
 use crate::domain::id::{FlowId, GrantId, IntegrationId, OauthAppId, ProfileId, ProjectId};
@@ -148,14 +149,15 @@ impl Core {
     ) -> Result<(GrantId, Option<Grant>), Error> {
         let (project, subject) = (under.project_id, &consent.identity.subject);
         let known = grants::find_by_subject(tx, project, &under.platform, &under.client_id, subject)?;
-        let (id, generation) =
-            known.as_ref().map_or_else(|| (self.ids.next(), 1), |grant| (grant.id, grant.generation + 1));
+        // A row that was put back while the broker ran has a lower generation than the one that was used last.
+        let last = known.as_ref().map_or(0, |known| known.generation.max(self.generations.highest(known.id)));
+        let (id, generation) = (known.as_ref().map_or_else(|| self.ids.next(), |known| known.id), last + 1);
         let mut tokens = consent.issued.tokens.clone();
         let mut refresh_expires_at = consent.issued.refresh_expires_at;
         if let Some(known) = &known
             && tokens.refresh_token.is_none()
             && known.status == AuthStatus::Active
-            && let Some(kept) = self.open_grant(known)?
+            && let Some(kept) = self.open_known(known)
         {
             // Some platforms issue a refresh token the first time only: absent means unchanged.
             tokens.refresh_token = kept.refresh_token;
@@ -196,12 +198,28 @@ impl Core {
             created_at: known.as_ref().map_or(now, |grant| grant.created_at),
             updated_at: now,
         };
-        if known.is_some() {
-            grants::renew(tx, &grant, generation - 1)?;
+        if let Some(known) = &known {
+            grants::renew(tx, &grant, known.generation)?;
         } else {
             grants::insert(tx, &grant)?;
         }
         Ok((id, known))
+    }
+
+    /// The tokens of a grant that is renewed. `None` where they do not open: a new consent is the way out of that.
+    fn open_known(&self, known: &Grant) -> Option<TokenSet> {
+        let opened = if known.generation < self.generations.highest(known.id) {
+            Err(self.went_back(known.id).into())
+        } else {
+            self.open_grant(known)
+        };
+        opened.unwrap_or_else(|error| {
+            tracing::warn!(
+                grant.id = %known.id, platform.name = %known.platform, error = %chain(&error),
+                "the tokens of a new consent replace stored ones that do not open, without a refresh token"
+            );
+            None
+        })
     }
 
     /// Inserts the account's integration under the flow's profile, or updates the known one. Also returns the grant

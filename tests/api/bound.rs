@@ -218,12 +218,15 @@ async fn a_row_that_goes_back_while_the_broker_runs_is_refused() {
             Ok((row.get(0)?, row.get(1)?))
         })
         .unwrap();
-    assert_eq!(broker.connect("twitter", "").await, id);
-    assert_eq!(broker.token(&id, "").await.status, 200);
-    broker
-        .sql()
-        .execute(&format!("UPDATE grants SET {columns} WHERE platform = 'twitter'"), params![before.0, before.1])
-        .unwrap();
+    for _ in 0..3 {
+        assert_eq!(broker.connect("twitter", "").await, id);
+        assert_eq!(broker.token(&id, "").await.status, 200);
+    }
+    let put_back = |broker: &TestBroker| {
+        let sql = format!("UPDATE grants SET {columns} WHERE platform = 'twitter'");
+        assert_eq!(broker.sql().execute(&sql, params![before.0, before.1]).unwrap(), 1);
+    };
+    put_back(&broker);
 
     broker.sandbox().clear();
     let refused = broker.token(&id, "").await;
@@ -234,6 +237,10 @@ async fn a_row_that_goes_back_while_the_broker_runs_is_refused() {
     let health = broker.detail(&id).await.to_string();
     assert!(health.contains("tokens_unreadable"), "{health}");
     assert_eq!(broker.token(&untouched, "").await.status, 200);
+    assert_eq!(broker.connect("twitter", "").await, id);
+    assert_eq!(broker.token(&id, "").await.status, 200, "its owner connected it again");
+    put_back(&broker);
+    assert_eq!(broker.token(&id, "").await.status, 500);
 
     // Across a start it is like a backup that was restored, which the README says.
     broker.restart().await;

@@ -1,13 +1,12 @@
 //! An attacker who can write to the database file but has no key: moves sealed values, restores old ones, changes
 //! bytes. Everything fails closed. A changed value is refused with a clean answer, and nothing else is affected.
 
-use std::time::Duration;
-
 use postpeer::sandbox::{self, Answer, Recorded, Step};
 use rusqlite::params;
 use serde_json::json;
 
 use crate::logs;
+use crate::rotation::open_all;
 use crate::support::{TestBroker, parameter};
 
 const BACK: &str = "redirectUri=https://app.example/back";
@@ -125,28 +124,50 @@ async fn no_changed_byte_is_taken() {
     assert_intact(&broker, "acme", &untouched).await;
 }
 
-/// A consent without a refresh token keeps the stored one, which must be opened for that.
+/// A consent without a refresh token keeps the stored one, but reconnecting is the way out where that does not open.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_reconnection_that_needs_refused_tokens_changes_nothing() {
-    let broker = TestBroker::start().await;
-    let id = broker.connect("acme", "").await;
-    let (row, mut tokens, _) = grant(&broker, &id);
-    tokens[40] ^= 1;
-    set_tokens(&broker, &row, &tokens);
-    let before = broker.get(&format!("/v1/connect/integrations/{id}")).await.text;
-    broker.clock.advance(Duration::from_mins(1));
+async fn a_reconnection_replaces_tokens_that_do_not_open() {
+    logs::capture();
+    let broker = TestBroker::builder().seed(143).start().await;
+    let spoil = |id: &str| {
+        let (row, mut tokens, _) = grant(&broker, id);
+        tokens[40] ^= 1;
+        set_tokens(&broker, &row, &tokens);
+        row
+    };
+    let fewer = || Answer::allow().fault("denied_scopes");
+    for (platform, again) in [
+        ("acme", fewer as fn() -> Answer),
+        ("facebook", Answer::allow),
+        ("instagram", Answer::allow),
+        ("threads", Answer::allow),
+    ] {
+        let id = broker.connect(platform, "").await;
+        for query in ["", &format!("reconnect={id}")] {
+            let row = spoil(&id);
+            broker.sandbox().clear();
+            assert_eq!(broker.connect_with(platform, query, &again()).await, id, "{platform}");
+            assert!(broker.sandbox().requests_at(platform, Step::Revoke).is_empty(), "{platform}");
+            let told = logs::text();
+            let is_told = |line: &str| line.contains(&row) && line.contains("grants.tokens was rejected");
+            assert!(told.lines().any(is_told), "{platform}: {told}");
+        }
+        assert_eq!(broker.token(&id, "").await.status, 200, "{platform}");
 
-    let url = broker.begin("acme", BACK).await;
-    let location = broker.browse(&broker.consent(&url, &Answer::allow().fault("denied_scopes"))).await.location();
-    assert_eq!(parameter(&location, "error").as_deref(), Some("storage_failed"), "{location}");
-    assert_eq!(broker.sandbox().requests_at("acme", Step::Revoke).len(), 0, "the account lives on the same consent");
-    assert_eq!(grant(&broker, &id).1, tokens);
-    let after = broker.get(&format!("/v1/connect/integrations/{id}")).await.text;
-    assert_eq!(after, before);
-
-    // A consent with a refresh token repairs the grant.
-    assert_eq!(broker.connect("acme", "").await, id);
-    assert_intact(&broker, "acme", &id).await;
+        spoil(&id);
+        let begun = broker.get(&format!("/v1/connect/{platform}?{BACK}&reconnect={id}&completion=true")).await;
+        broker.browse(&broker.consent(begun.json["url"].as_str().unwrap(), &again())).await;
+        let complete = format!("/v1/connect/flows/{}/complete", begun.json["flowId"].as_str().unwrap());
+        let completed = broker.call("POST", &complete, None).await;
+        assert_eq!(
+            (completed.status, &completed.json["integrations"][0]["id"]),
+            (200, &json!(id)),
+            "{}",
+            completed.text
+        );
+        assert_eq!(broker.token(&id, "").await.status, 200, "{platform}");
+    }
+    open_all(&broker.config().database, &broker.config().keyring);
 }
 
 #[tokio::test(flavor = "multi_thread")]
