@@ -2,8 +2,9 @@
 //!
 //! One app serves all connections at a server until callback URL or scopes change. Before a connection begins under an
 //! app that was not proven lately, the server is asked whether it still knows the app: a person who is sent there with
-//! another one meets an error page, and never comes back. A server's explicit "unknown client" is the only reason to
-//! register again. Invariant: what a caller can make the broker do to other servers, and to its own disk, is limited.
+//! another one meets an error page, and never comes back. The broker registers again only after a server's explicit
+//! "unknown client", or where the app's secret does not open. Invariant: what a caller can make the broker do to other
+//! servers, and to its own disk, is limited.
 
 use std::sync::PoisonError;
 use std::time::Duration;
@@ -84,11 +85,6 @@ impl From<NotRegistered> for Error {
     }
 }
 
-/// True when the server knew the app so recently that it need not be asked.
-fn is_proven(known: &Registration, now: Timestamp) -> bool {
-    known.proven_at <= now && now < known.proven_at.plus(PROVEN_FOR)
-}
-
 impl Core {
     /// The credentials of an app that the broker registered.
     pub(super) async fn registered(
@@ -108,6 +104,12 @@ impl Core {
         let client_secret = self.vault.open_text(&place, client_secret)?;
         let client_id = client_id.clone();
         Ok(Credentials { client_id, client_secret, older_secrets: Vec::new(), private_key: None })
+    }
+
+    /// True when the app's secret opens, and the server knew the app so recently that it need not be asked.
+    fn is_usable(&self, known: &Registration) -> bool {
+        let now = self.clock.now();
+        known.proven_at <= now && now < known.proven_at.plus(PROVEN_FOR) && self.open_registration(known).is_ok()
     }
 
     /// Has the next connection ask the server about a grant's app, where the server's code says that it is unknown.
@@ -173,7 +175,7 @@ impl Broker {
     ) -> Result<String, Error> {
         let (platform, now) = (of.platform(), self.clock.now());
         let known = self.registration_for(of, server).await?;
-        if let Some(known) = known.as_ref().filter(|known| is_proven(known, now)) {
+        if let Some(known) = known.as_ref().filter(|known| self.is_usable(known)) {
             if known.used_at.plus(USED_EVERY) <= now {
                 self.touch(known, known.proven_at).await?;
             }
@@ -200,7 +202,9 @@ impl Broker {
         let done = self.registrations.start(&self.tasks, key, work).result().await;
         match (done.unwrap_or(Err(NotRegistered::Storage)), known) {
             // Most probably the server still knows it.
-            (Err(NotRegistered::TooManyAttempts { .. }), Some(known)) => Ok(known.client_id),
+            (Err(NotRegistered::TooManyAttempts { .. }), Some(known)) if self.open_registration(&known).is_ok() => {
+                Ok(known.client_id)
+            }
             (done, _) => Ok(done?),
         }
     }
@@ -246,7 +250,7 @@ impl Broker {
         let scopes = of.platform().allowed_scopes();
         if let Some(known) = self.registration_for(of, server).await.map_err(internal)? {
             // By a run that ended after the caller had looked.
-            if is_proven(&known, self.clock.now()) {
+            if self.is_usable(&known) {
                 return Ok(known.client_id);
             }
             match self.open_registration(&known) {

@@ -624,6 +624,18 @@ async fn who_can_write_to_the_database_moves_no_connection_to_another_server() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn an_app_whose_secret_does_not_open_is_registered_again_at_once() {
+    let (instance, broker) = (Instance::start().await, broker().await);
+    let id = connect(&broker, &instance, "a").await;
+    let spoiled = "UPDATE registrations SET client_secret = CAST(substr(client_secret, 1, 45) AS BLOB)";
+    assert_eq!(broker.sql().execute(spoiled, []), Ok(1));
+    assert_eq!(connect(&broker, &instance, "b").await, id);
+    assert_eq!(count(&broker, "registrations"), 2);
+    assert_eq!(connect(&broker, &instance, "c").await, id);
+    assert_eq!(instance.state().registered, 2, "the new one is kept");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn no_secret_of_a_server_leaves_or_is_stored_in_plain() {
     logs::capture();
     let instance = Instance::start().await;
