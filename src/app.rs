@@ -228,7 +228,7 @@ impl Prepared {
             // The broker can still read.
             tracing::warn!(error = %chain(&error), "there is no reserve of disk space");
         }
-        let broker = assemble(&ports, store.clone(), follow(&config, upstream, vault), work.clone());
+        let broker = assemble(&ports, (store.clone(), vault), follow(&config, upstream), work.clone());
         broker.authenticate_old_rows().await?;
         if let Err(error) = broker.recover().await {
             // Usually a full disk. The interrupted grants are refreshed when they are due.
@@ -261,8 +261,8 @@ impl App {
         &self.work
     }
 
-    /// The broker with another configuration and the keyring file as it is now. It goes on with the same database,
-    /// whatever the configuration says.
+    /// The broker with another configuration. It goes on with the same database, whatever the configuration says, and
+    /// shares its data keys: what is under way must open what is sealed with those to come.
     ///
     /// # Errors
     ///
@@ -275,8 +275,8 @@ impl App {
             |db: &store::Connection| Ok::<_, store::Error>((store::meta::get_db_id(db)?, store::keyring::list(db)?));
         // Not a short read: another process may have changed the keys a moment ago.
         let (db_id, wrapped_keys) = self.store.read_long(read).await?;
-        let vault = unlock_keys(config, &keyring, (db_id, &wrapped_keys), &self.ports)?;
-        let broker = self.broker.reloaded(follow(config, reach(config, &self.ports)?, vault));
+        unlock_keys(config, &keyring, (db_id, &wrapped_keys), &self.ports)?;
+        let broker = self.broker.reloaded(follow(config, reach(config, &self.ports)?));
         broker.refresher().apply_set_lifetimes();
         broker.restore_discovered().await;
         broker.refresher().take_over().await;
@@ -306,7 +306,7 @@ impl Desk {
         let vault = unlock(config, &keyring, &inspection, ports)?;
         let work = runtime_here()?;
         let (store, upstream) = open(config, ports)?;
-        let broker = assemble(ports, store, follow(config, upstream, vault), work.handle().clone());
+        let broker = assemble(ports, (store, vault), follow(config, upstream), work.handle().clone());
         Ok(Self { broker, work, _use: shared })
     }
 
@@ -344,16 +344,15 @@ fn open(config: &Config, ports: &Ports) -> Result<(Store, Upstream), Error> {
     })
 }
 
-fn assemble(ports: &Ports, store: Store, follows: Reloaded, work: Handle) -> Broker {
-    let Reloaded { vault, upstream, settings } = follows;
+fn assemble(ports: &Ports, (store, vault): (Store, Vault), follows: Reloaded, work: Handle) -> Broker {
+    let Reloaded { upstream, settings } = follows;
     let (clock, entropy) = (ports.clock.clone(), ports.entropy.clone());
     Broker::new(Parts { store, vault, upstream, clock, entropy, settings, exchanges: ports.exchanges, work })
 }
 
 /// The parts of a broker that follow from its configuration.
-fn follow(config: &Config, upstream: Upstream, vault: Vault) -> Reloaded {
+fn follow(config: &Config, upstream: Upstream) -> Reloaded {
     Reloaded {
-        vault,
         upstream,
         settings: broker::Settings {
             keyring: config.keyring.clone(),
@@ -410,11 +409,8 @@ mod tests {
         let config = config::from_str("x", "", directory.path(), &Environment::default()).unwrap();
         let ports = Ports::system();
         initialise(&config, &ports).unwrap();
-        let keyring = KeyringFile::load(&config.keyring).unwrap();
-        let inspection = store::inspect(&config.database).unwrap();
-        let vault = Vault::unlock(&keyring, inspection.db_id, &inspection.wrapped_keys, ports.entropy.clone()).unwrap();
         let desk = Desk::open(&config, &ports).unwrap();
-        let next = desk.broker.reloaded(follow(&config, reach(&config, &ports).unwrap(), vault));
+        let next = desk.broker.reloaded(follow(&config, reach(&config, &ports).unwrap()));
         assert!(desk.broker.refresher().is_latest(), "what the platforms said is not restored yet");
         desk.work.block_on(next.refresher().take_over());
         assert!(next.refresher().is_latest() && !desk.broker.refresher().is_latest());

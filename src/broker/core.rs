@@ -68,9 +68,8 @@ pub struct Parts {
     pub work: Handle,
 }
 
-/// The parts that follow from configuration and keyring.
+/// The parts that follow from the configuration.
 pub struct Reloaded {
-    pub vault: Vault,
     pub upstream: Upstream,
     pub settings: Settings,
 }
@@ -103,9 +102,10 @@ impl Core {
     }
 
     /// The same parts with what a reload replaces.
-    pub(super) fn reloaded(&self, Reloaded { vault, upstream, settings }: Reloaded) -> Self {
-        let (store, clock, entropy) = (self.store.clone(), self.clock.clone(), self.entropy.clone());
-        let (ids, tasks, generations) = (self.ids.clone(), self.tasks.clone(), self.generations.clone());
+    pub(super) fn reloaded(&self, Reloaded { upstream, settings }: Reloaded) -> Self {
+        let (store, vault) = (self.store.clone(), self.vault.clone());
+        let (clock, entropy, ids) = (self.clock.clone(), self.entropy.clone(), self.ids.clone());
+        let (tasks, generations) = (self.tasks.clone(), self.generations.clone());
         Self { store, vault, upstream, clock, entropy, ids, settings, tasks, generations }
     }
 

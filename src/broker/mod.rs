@@ -201,7 +201,7 @@ impl Broker {
     }
 
     /// This broker with another configuration, for what begins from now on. What is under way ends with the old one.
-    /// Both share the store and what is in memory alone, so that still no grant is refreshed twice at a time.
+    /// Both share the store, the vault and what is in memory alone, so that still no grant is refreshed twice at a time.
     #[must_use]
     pub fn reloaded(&self, parts: Reloaded) -> Self {
         let core = Arc::new(self.core.reloaded(parts));

@@ -15,7 +15,7 @@ use postpeer::domain::grant::TokenSet;
 use postpeer::domain::id::{GrantId, Id as _};
 use postpeer::domain::keyring::{KeyReport, KeyState};
 use postpeer::domain::secret::{Digest256, Sealed};
-use postpeer::sandbox::{self, Answer};
+use postpeer::sandbox::{self, Answer, Step};
 use postpeer::store::sealed::{MACS, SEALED};
 use postpeer::store::{self, grants};
 use postpeer::vault::{KeyringFile, Owner, Place, RecoveryKey, Vault};
@@ -86,6 +86,26 @@ impl TestBroker {
         };
         MACS.iter().map(|column| count(column.table)).collect()
     }
+}
+
+/// A consent without a refresh token keeps the stored one.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_under_way_over_a_reload_learns_of_new_data_keys() {
+    let broker = TestBroker::start().await;
+    broker.connect("acme", "").await;
+    let url = broker.begin("acme", BACK).await;
+    let callback = broker.consent(&url, &Answer::allow().fault("denied_scopes"));
+    broker.sandbox().hold(Step::Token);
+    let (back, ()) = tokio::join!(broker.browse(&callback), async {
+        broker.sandbox().held(Step::Token).await;
+        let reloaded = broker.reloaded(|_| ()).await;
+        assert_eq!(broker.rotate(), 2);
+        reloaded.look_after_keys(0, Duration::ZERO, &CancellationToken::new()).await.unwrap();
+        broker.sandbox().release(Step::Token);
+    });
+    assert!(back.location().contains("status=success"), "{}", back.location());
+    let kept = "SELECT renewal || tokens_dek_id FROM grants WHERE generation = 2";
+    assert_eq!(broker.sql().query_row(kept, [], |row| row.get::<_, String>(0)).unwrap(), "refresh_token2");
 }
 
 #[tokio::test(flavor = "multi_thread")]
