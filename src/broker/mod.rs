@@ -81,7 +81,7 @@ use discovery::Undiscovered;
 pub use error::Error;
 pub use readiness::NotReady;
 pub use refresher::Refresher;
-use registration::NotRegistered;
+use registration::{AppAt, NotRegistered};
 use revocation::Revocation;
 use single_flight::SingleFlight;
 use token_reads::Unwritten;
@@ -146,8 +146,8 @@ pub struct Broker {
     discoveries: SingleFlight<String, Result<(), Undiscovered>>,
     /// Platforms that are used without the metadata of their server, by name, with the time of the last question.
     without_metadata: Arc<Mutex<BTreeMap<String, Timestamp>>>,
-    /// Servers at which the broker makes sure of its app, by platform and origin.
-    registrations: SingleFlight<(String, String), Result<String, NotRegistered>>,
+    /// Servers at which the broker makes sure of its app.
+    registrations: SingleFlight<AppAt, Result<String, NotRegistered>>,
     registration_attempts: Arc<Mutex<Attempts>>,
     bluesky_attempts: Arc<Mutex<Attempts>>,
     eager_refreshes: Arc<Mutex<EagerRefreshes>>,

@@ -85,6 +85,16 @@ impl From<NotRegistered> for Error {
     }
 }
 
+/// An app at a server, as it is registered there.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(super) struct AppAt {
+    platform: String,
+    /// Origin of the server.
+    server: String,
+    callback_url: String,
+    scopes: Vec<String>,
+}
+
 impl Core {
     /// The credentials of an app that the broker registered.
     pub(super) async fn registered(
@@ -174,7 +184,8 @@ impl Broker {
         server: &Server,
     ) -> Result<String, Error> {
         let (platform, now) = (of.platform(), self.clock.now());
-        let known = self.registration_for(of, server).await?;
+        let wanted = self.app_at(of, server);
+        let known = self.registration_for(wanted.clone()).await?;
         if let Some(known) = known.as_ref().filter(|known| self.is_usable(known)) {
             if known.used_at.plus(USED_EVERY) <= now {
                 self.touch(known, known.proven_at).await?;
@@ -192,14 +203,14 @@ impl Broker {
         }
 
         let (name, server) = (platform.name.to_string(), server.clone());
-        let (broker, key) = (self.clone(), (name.clone(), server.origin().to_owned()));
+        let broker = self.clone();
         // Who joins a run in flight makes no attempt.
         let work = move || async move {
             let _place = broker.exchange_places.take(true).map_err(|_| NotRegistered::Busy)?;
             broker.count_attempt_to_register(&subjects)?;
             broker.prove_or_register(project, &name, &server).await
         };
-        let done = self.registrations.start(&self.tasks, key, work).result().await;
+        let done = self.registrations.start(&self.tasks, wanted, work).result().await;
         match (done.unwrap_or(Err(NotRegistered::Storage)), known) {
             // Most probably the server still knows it.
             (Err(NotRegistered::TooManyAttempts { .. }), Some(known)) if self.open_registration(&known).is_ok() => {
@@ -209,11 +220,22 @@ impl Broker {
         }
     }
 
-    async fn registration_for(&self, of: &ConfiguredPlatform, server: &Server) -> Result<Option<Registration>, Error> {
+    /// The app that connections at a server need now.
+    fn app_at(&self, of: &ConfiguredPlatform, server: &Server) -> AppAt {
         let platform = of.platform();
-        let (name, origin) = (platform.name.to_string(), server.origin().to_owned());
-        let (callback_url, scopes) = (self.callback_url(&platform.name, Some(server)), platform.allowed_scopes());
-        let find = move |db: &_| registrations::find_for(db, &name, &origin, &callback_url, &scopes);
+        AppAt {
+            platform: platform.name.to_string(),
+            server: server.origin().to_owned(),
+            callback_url: self.callback_url(&platform.name, Some(server)),
+            scopes: platform.allowed_scopes(),
+        }
+    }
+
+    async fn registration_for(
+        &self,
+        AppAt { platform, server, callback_url, scopes }: AppAt,
+    ) -> Result<Option<Registration>, Error> {
+        let find = move |db: &_| registrations::find_for(db, &platform, &server, &callback_url, &scopes);
         Ok(self.store.read(find).await?)
     }
 
@@ -248,7 +270,7 @@ impl Broker {
             return Err(NotRegistered::Unreachable { failure: Failure::AppMissing, sentence });
         };
         let scopes = of.platform().allowed_scopes();
-        if let Some(known) = self.registration_for(of, server).await.map_err(internal)? {
+        if let Some(known) = self.registration_for(self.app_at(of, server)).await.map_err(internal)? {
             // By a run that ended after the caller had looked.
             if self.is_usable(&known) {
                 return Ok(known.client_id);

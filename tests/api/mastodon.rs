@@ -2,10 +2,12 @@
 
 use std::collections::BTreeMap;
 use std::net::TcpListener;
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, mpsc};
 use std::time::Duration;
 
 use futures_util::future::join_all;
+use postpeer::broker::begin::BeginConnect;
 use postpeer::domain::access_key::Scope;
 use serde_json::{Value, json};
 
@@ -633,6 +635,45 @@ async fn an_app_whose_secret_does_not_open_is_registered_again_at_once() {
     assert_eq!(count(&broker, "registrations"), 2);
     assert_eq!(connect(&broker, &instance, "c").await, id);
     assert_eq!(instance.state().registered, 2, "the new one is kept");
+}
+
+/// The app that it brings has the callback URL of before.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_registration_that_is_under_way_over_a_reload_serves_no_connection_after_it() {
+    let (release, held) = mpsc::channel::<()>();
+    let (asked, mut arrived) = tokio::sync::mpsc::unbounded_channel();
+    let (held, registered) = (Mutex::new(held), AtomicUsize::new(0));
+    let server = AnyServer::start(move |_, _| {
+        let number = registered.fetch_add(1, Ordering::SeqCst);
+        if number == 0 {
+            asked.send(()).unwrap();
+            tokio::task::block_in_place(|| held.lock().unwrap().recv()).unwrap();
+        }
+        ok(&json!({"client_id": format!("client-{number}"), "client_secret": "secret"}).to_string())
+    })
+    .await;
+    let broker = broker().await;
+    let caller = broker.broker().authenticate(&broker.key, None).await.unwrap();
+    let reloaded = broker.reloaded(|config| config.server.public_url = "https://new.example".to_owned()).await;
+    let wanted = || BeginConnect {
+        platform: "mastodon".to_owned(),
+        server: Some(server.url.clone()),
+        ..BeginConnect::default()
+    };
+    let (before, after) = tokio::join!(broker.broker().begin_connect(&caller, wanted()), async {
+        arrived.recv().await;
+        let begun = reloaded.begin_connect(&caller, wanted());
+        let after = tokio::time::timeout(Duration::from_secs(10), begun).await;
+        release.send(()).unwrap();
+        after.expect("it waited for the other app")
+    });
+    for (begun, client, public_url) in
+        [(before, "client-0", broker.url.as_str()), (after, "client-1", "https://new.example")]
+    {
+        let url = begun.unwrap_or_else(|error| panic!("{error}")).url;
+        assert_eq!(parameter(&url, "client_id").as_deref(), Some(client));
+        assert!(parameter(&url, "redirect_uri").unwrap().starts_with(public_url), "{url}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
