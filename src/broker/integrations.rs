@@ -190,7 +190,8 @@ impl Broker {
         let erased = self
             .store
             .write_kept(move |tx| {
-                let present = find_seen(tx, &who, id)?;
+                // Whatever its profile is by now: the caller saw it before the platform was asked.
+                let present = integrations::find(tx, project, id)?.ok_or(Error::NotFound(What::Integration))?;
                 let others = integrations::list_on_grant(tx, project, present.grant_id)?;
                 // A renewed consent alone does not count: it may have been for other accounts.
                 let is_renewed = audit::is_connected_since(tx, project, id, newest)?;

@@ -134,6 +134,27 @@ async fn a_bound_key_is_not_told_of_an_account_that_moved_away_by_completing_it_
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn an_account_that_moves_away_while_its_key_disconnects_it_is_disconnected() {
+    let bound = Bound::start().await;
+    let id = &bound.own_accounts[1];
+    let (path, sandbox) = (format!("/v1/connect/integrations/{id}"), bound.broker.sandbox());
+    sandbox.hold(Step::Revoke);
+    let (gone, moved) = tokio::join!(bound.call("DELETE", &path, None), async {
+        sandbox.held(Step::Revoke).await;
+        let moved = bound.broker.call("PATCH", &path, Some(json!({"profileId": bound.other}))).await;
+        sandbox.release(Step::Revoke);
+        moved
+    });
+    assert_eq!(moved.status, 200, "{}", moved.text);
+    assert_eq!((gone.status, &gone.json["success"]), (200, &json!(true)), "{}", gone.text);
+    assert_eq!(bound.broker.get(&path).await.status, 404);
+    let trail = bound.broker.get("/v1/audit?limit=100").await.json["entries"].take();
+    let last = trail.as_array().unwrap().last().unwrap();
+    let told = ["action", "object", "outcome", "profileId"].map(|name| last[name].as_str().unwrap_or_default());
+    assert_eq!(told, ["account.disconnected", id, "revoked", &bound.other], "{last}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_bound_key_lists_what_is_of_its_profile() {
     let bound = Bound::start().await;
     let listed = async |query: &str| {
