@@ -14,7 +14,7 @@ use super::columns::{all, change, json};
 use super::due::GrantRow;
 use super::refreshes::AppKey;
 use crate::domain::id::{OauthAppId, ProjectId};
-use crate::domain::refresh::{NEW_CREDENTIALS_MAY_RESOLVE, NEW_SETTINGS_MAY_RESOLVE};
+use crate::domain::refresh::{LAPSED, NEW_CREDENTIALS_MAY_RESOLVE, NEW_SETTINGS_MAY_RESOLVE};
 use crate::domain::refresh_failure::RefreshFailure;
 use crate::domain::time::Timestamp;
 
@@ -164,8 +164,8 @@ impl Resumable {
             ),
             Self::Lapsed => (
                 "grants_in_trouble",
-                "g.trouble IS NOT NULL AND g.trouble ->> 'kind' = 'consent_expired' AND g.due_at IS NULL
-                    AND g.status = 'active'
+                "g.trouble IS NOT NULL AND g.trouble ->> 'kind' IN (SELECT value FROM json_each(:kinds))
+                    AND g.due_at IS NULL AND g.status = 'active'
                     AND (g.access_expires_at > :now AND g.renewal <> 'never'
                         OR g.renewal = 'refresh_token' AND g.refresh_expires_at > :now)",
             ),
@@ -188,7 +188,8 @@ fn with_params<T>(
             run(named_params! {":now": now, ":project": project, ":app": app, ":kinds": kinds_of_apps()?})
         }
         Resumable::RetriedAfter(latest) => run(named_params! {":now": now, ":latest": latest}),
-        Resumable::InDoubt | Resumable::IssuedAhead | Resumable::Lapsed => run(named_params! {":now": now}),
+        Resumable::Lapsed => run(named_params! {":now": now, ":kinds": json(&LAPSED)?}),
+        Resumable::InDoubt | Resumable::IssuedAhead => run(named_params! {":now": now}),
     }
 }
 
@@ -361,21 +362,26 @@ mod tests {
         let now = fixture.now();
         let at = |seconds| Some(now.plus(Duration::from_secs(seconds)));
         let soon = at(10);
-        let [_, _, lapsed, expired] = [
+        let [_, _, lapsed, lapsed_in_testing, expired] = [
             ("due soon", soon, at(20), at(99)),
             ("never expires, so never refreshed", None, None, at(99)),
             ("lapsed by the wrong clock", soon, at(20), at(99)),
+            ("lapsed by the wrong clock in testing", soon, at(20), at(99)),
             ("lapsed by any clock", soon, Some(now), Some(now)),
         ]
         .map(|(subject, due_at, access_expires_at, refresh_expires_at)| {
             let grant = fixture.new_grant("twitter", subject);
             insert(&mut fixture, &Grant { issued_at: now, access_expires_at, refresh_expires_at, due_at, ..grant })
         });
-        for id in [lapsed, expired] {
-            fixture.change(id, |grant| grant.lapsed(trouble(Failure::ConsentExpired, now)));
+        for (id, kind) in [
+            (lapsed, Failure::ConsentExpired),
+            (lapsed_in_testing, Failure::TestingConsentExpired),
+            (expired, Failure::ConsentExpired),
+        ] {
+            fixture.change(id, |grant| grant.lapsed(trouble(kind, now)));
         }
-        assert_eq!(resume_all(&mut fixture, Resumable::Lapsed, now), 1);
-        assert_eq!(due(&fixture, now), [lapsed]);
+        assert_eq!(resume_all(&mut fixture, Resumable::Lapsed, now), 2);
+        assert_eq!(due(&fixture, now), [lapsed, lapsed_in_testing]);
     }
 
     #[test]

@@ -151,6 +151,26 @@ async fn what_a_clock_that_was_ahead_put_off_is_refreshed_once_it_is_right_again
     assert_eq!(broker.refresh_due().await, 0, "and with that it is over");
 }
 
+/// Google announces how long a consent lasts: seven days for an app in testing.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_consent_whose_announced_end_a_clock_ahead_took_for_past_is_refreshed_again() {
+    for days in [7, 30] {
+        let broker = TestBroker::start().await;
+        let start = broker.clock.now();
+        let id = broker.connect("youtube", "").await;
+        let announced = "UPDATE grants SET refresh_expires_at = consented_at + ?1 * 86400000 - 1000";
+        assert_eq!(broker.sql().execute(announced, [days]).unwrap(), 1);
+        broker.clock.set(start.plus(DAY * 400));
+        assert_eq!(broker.refresh_due().await, 0);
+        assert_eq!(broker.detail(&id).await["health"]["nextRefreshAt"], Value::Null, "{days}: it has lapsed");
+        broker.clock.set(start.plus(Duration::from_hours(2)));
+        broker.broker().refresher().watch_clock().await;
+        assert_eq!(broker.refresh_due().await, 1, "{days}");
+        let detail = broker.detail(&id).await;
+        assert_eq!((&detail["authStatus"], &detail["health"]["state"]), (&json!("active"), &json!("ok")), "{detail}");
+    }
+}
+
 /// Nothing but callers refreshes where `refresh.enabled` is false.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_token_that_was_issued_while_the_clock_was_ahead_is_refreshed_for_who_asks() {

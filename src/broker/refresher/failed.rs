@@ -11,7 +11,7 @@ use crate::domain::failure::Failure;
 use crate::domain::grant::Grant;
 use crate::domain::id::{GrantId, ProjectId};
 use crate::domain::platform_error::PlatformError;
-use crate::domain::refresh::{Failed, RefreshState, Reply, may_be_of_settings};
+use crate::domain::refresh::{Failed, LAPSED, RefreshState, Reply, may_be_of_settings};
 use crate::domain::refresh_failure::RefreshFailure;
 use crate::domain::renewal::{Jitter, Renewal, retry_at};
 use crate::domain::throttle::{Blame, Owned, Pause};
@@ -142,7 +142,8 @@ impl Refresher {
         self.0.lapsed_at.fetch_max(now.as_millis(), Ordering::Relaxed);
         // Google announces the seven days of an app in testing.
         let is_end_of_testing = grant.lapses_at().is_some_and(|at| self.is_end_of_testing(grant, at));
-        let kind = if is_end_of_testing { Failure::TestingConsentExpired } else { Failure::ConsentExpired };
+        let [usual, of_testing] = LAPSED;
+        let kind = if is_end_of_testing { of_testing } else { usual };
         let trouble = RefreshFailure::unasked(kind, now);
         let who_can_help = count_failure(kind, &grant.platform);
         tracing::warn!(
