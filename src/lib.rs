@@ -164,8 +164,10 @@
 //!                             src/sandbox/imitations/mod.rs (one line), src/oauth/refusals.txt (3 or more),
 //!                             src/upstream/recorded/answers.txt (10 or more), src/http/pages/marks.rs (its mark);
 //!                             CONTRIBUTING.md has the recipe
-//! a platform whose consent covers several accounts: the same, with src/platforms/quirks.rs (`Accounts`),
-//!                             src/oauth/account_listing/mod.rs (asks for them), src/upstream/recorded/mod.rs (`lists`),
+//! a platform whose consent covers several accounts: the same, with src/platforms/quirks.rs (`Accounts`: the compiler
+//!                             names what each kind answers there), src/oauth/account_listing/mod.rs (asks for them),
+//!                             src/config/platforms.rs and src/platforms/registry.rs (hosts of APIs of their own),
+//!                             src/upstream/recorded/mod.rs (`lists`),
 //!                             src/http/api/selection.rs, src/http/routes.rs, src/http/openapi/annotations.rs,
 //!                             src/http/openapi/codes.rs and src/http/pages/documentation/chapters.rs (its paths),
 //!                             src/http/pages/words/en.rs and src/http/pages/words/de/trouble.rs (what a person can do

@@ -18,7 +18,7 @@ use crate::domain::secret::SecretString;
 use crate::platforms::bluesky::NAME as BLUESKY;
 use crate::platforms::registry::Settings;
 use crate::platforms::{
-    Accounts, BUILT_IN, Blame, Bluesky, ClientAuth, Credentials, Pkce, Platform, Registry, Revocation, ScopeSeparator,
+    BUILT_IN, Blame, Bluesky, ClientAuth, Credentials, Pkce, Platform, Registry, Revocation, ScopeSeparator,
     built_in_names, parameters_of, sets_brokers_own,
 };
 
@@ -65,8 +65,7 @@ fn bluesky(reader: &mut Reader) -> Bluesky {
 fn built_in(reader: &mut Reader, platform: &Platform) -> Settings {
     let name = platform.name.as_ref();
     let at = |key| [keys::PLATFORMS, name, key];
-    // Only Business Profile has APIs on hosts of their own.
-    let has_hosts = matches!(platform.identity.accounts, Accounts::GoogleLocations { .. });
+    let has_hosts = platform.identity.accounts.hosts().is_some();
     let mut host = |key| if has_hosts { base(reader, &at(key)) } else { None };
     let (accounts_url, locations_url) = (host("accounts_url"), host("locations_url"));
     let authorize_url = reader.endpoint(&at("authorize_url"));

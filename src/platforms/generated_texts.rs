@@ -7,7 +7,7 @@
 use std::fs;
 use std::path::Path;
 
-use super::{Accounts, BUILT_IN, CONTRACT_NAMES, Guide, Platform, Revocation, Text, bluesky};
+use super::{BUILT_IN, CONTRACT_NAMES, Guide, Platform, Revocation, Text, bluesky};
 use crate::domain::failure::Failure;
 
 const WIDTH: usize = 119;
@@ -91,10 +91,8 @@ fn keys(platform: &Platform) -> Vec<(&'static str, String, &'static str)> {
             format!("{{ {} }}", pairs.collect::<Vec<_>>().join(", "))
         }
     };
-    let (accounts_url, locations_url) = match &platform.identity.accounts {
-        Accounts::GoogleLocations { accounts_url, locations_url } => (accounts_url.as_ref(), locations_url.as_ref()),
-        _ => ("", ""),
-    };
+    let [accounts_url, locations_url] =
+        platform.identity.accounts.hosts().map_or([""; 2], |hosts| hosts.map(AsRef::as_ref));
     vec![
         (
             "client_secret_file",

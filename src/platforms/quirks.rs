@@ -19,6 +19,35 @@ pub enum Accounts {
     LinkedInOrganizations,
 }
 
+impl Accounts {
+    /// True when each account has a token of its own, and the grant's is the person's.
+    #[must_use]
+    pub const fn have_own_tokens(&self) -> bool {
+        match self {
+            Self::FacebookPages => true,
+            Self::GoogleLocations { .. } | Self::Itself | Self::LinkedInOrganizations => false,
+        }
+    }
+
+    /// The APIs with hosts of their own, as the keys `accounts_url` and `locations_url` have them. `None` where
+    /// accounts are listed at the platform's `api_url`.
+    #[must_use]
+    pub const fn hosts(&self) -> Option<[&Text; 2]> {
+        match self {
+            Self::GoogleLocations { accounts_url, locations_url } => Some([accounts_url, locations_url]),
+            Self::FacebookPages | Self::Itself | Self::LinkedInOrganizations => None,
+        }
+    }
+
+    /// [`hosts`](Self::hosts), to be replaced by the operator's.
+    pub(super) const fn hosts_mut(&mut self) -> Option<[&mut Text; 2]> {
+        match self {
+            Self::GoogleLocations { accounts_url, locations_url } => Some([accounts_url, locations_url]),
+            Self::FacebookPages | Self::Itself | Self::LinkedInOrganizations => None,
+        }
+    }
+}
+
 /// How the client authenticates at the token endpoint, and where else a server wants to know who asks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, strum::IntoStaticStr)]
 #[strum(serialize_all = "snake_case")]

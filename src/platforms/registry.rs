@@ -8,8 +8,8 @@ use std::sync::OnceLock;
 
 use super::endpoint::without_removed;
 use super::{
-    Accounts, BUILT_IN, Blame, Bluesky, CONTRACT_NAMES, ClientAuth, CustomPlatform, Metadata, Pkce, Platform,
-    PrivateKey, Revocation, ScopeSeparator, Text, bluesky,
+    BUILT_IN, Blame, Bluesky, CONTRACT_NAMES, ClientAuth, CustomPlatform, Metadata, Pkce, Platform, PrivateKey,
+    Revocation, ScopeSeparator, Text, bluesky,
 };
 use crate::domain::secret::SecretString;
 
@@ -330,7 +330,7 @@ fn configure(mut platform: Platform, settings: Settings) -> ConfiguredPlatform {
     set(&mut platform.authorize_url, settings.authorize_url);
     set(&mut platform.token_url, settings.token_url);
     let api_url = settings.api_url.map(|url| url.trim_end_matches('/').to_owned());
-    if let Accounts::GoogleLocations { accounts_url, locations_url } = &mut platform.identity.accounts {
+    if let Some([accounts_url, locations_url]) = platform.identity.accounts.hosts_mut() {
         set(accounts_url, settings.accounts_url.or_else(|| api_url.clone()));
         set(locations_url, settings.locations_url.or_else(|| api_url.clone()));
     }

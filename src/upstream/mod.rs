@@ -22,8 +22,8 @@ use crate::domain::platform_error::{PlatformError, Step};
 use crate::domain::renewal::{Renewal, Timing};
 use crate::domain::time::Timestamp;
 use crate::platforms::{
-    Accounts, Blame, Bluesky, ConfiguredPlatform, Credentials, Metadata, Platform, Refresh, Registry, Revocation,
-    Rotation, Said, bluesky, read_errors,
+    Blame, Bluesky, ConfiguredPlatform, Credentials, Metadata, Platform, Refresh, Registry, Revocation, Rotation, Said,
+    bluesky, read_errors,
 };
 use crate::{atproto, oauth};
 
@@ -238,7 +238,7 @@ impl Upstream {
     #[must_use]
     pub fn has_token_per_account(&self, platform: &str) -> bool {
         let known = self.platforms.find_any(platform);
-        known.is_some_and(|known| known.platform().identity.accounts == Accounts::FacebookPages)
+        known.is_some_and(|known| known.platform().identity.accounts.have_own_tokens())
     }
 
     /// True when the platform sends the browser back with a fragment, which the next redirect has to end.
