@@ -124,6 +124,25 @@ mod tests {
         (platform, None, true)
     }
 
+    /// A platform that is copied from another, and still points at that one's servers, would send its secrets there.
+    #[test]
+    fn hosts_of_built_in_platforms_belong_to_one_authority() {
+        let mut owners: BTreeMap<String, Text> = BTreeMap::new();
+        for platform in BUILT_IN.iter().map(|definition| definition()) {
+            let (name, authority) = (&platform.name, &platform.authority);
+            assert!(
+                authority == name || ["google", "meta"].contains(&authority.as_ref()),
+                "{name} has the authority {authority}: a platform alone at its authority is one itself"
+            );
+            let urls = [platform.api_url.as_ref(), platform.guide.console];
+            let of_accounts = platform.identity.accounts.hosts().into_iter().flatten().map(AsRef::as_ref);
+            for host in platform.servers().chain(urls).chain(of_accounts).filter_map(host) {
+                let owner = owners.entry(host.clone()).or_insert_with(|| authority.clone());
+                assert_eq!(owner, authority, "{name} uses {host}, which another platform uses");
+            }
+        }
+    }
+
     fn revoking(name: &str, revoke_url: &str) -> (CustomPlatform, Option<Credentials>, bool) {
         custom(name, |platform| platform.revoke_url = Some(revoke_url.to_owned()))
     }

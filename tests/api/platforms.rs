@@ -1,6 +1,6 @@
-//! Every platform's dialogue with the broker, word for word, in a snapshot each: the authorize URL, the requests that
-//! the platform receives from the connection to the disconnect, the accounts that result, and the outcome of each
-//! failure.
+//! Every platform's dialogue with the broker, word for word, in a snapshot each: the endpoints, the authorize URL, the
+//! requests that the platform receives from the connection to the disconnect, the accounts that result, and the outcome
+//! of each failure.
 //!
 //! All platforms of the sandbox go through the same steps; `INSTA_UPDATE=always cargo test --test api platforms`
 //! writes the snapshots. Authorize URLs are those of the real platforms, built from nothing but credentials; requests
@@ -68,6 +68,18 @@ fn authorize(platform: &str, public_url: &str) -> String {
     };
     let url = authorize_url(configured.platform(), &request).unwrap();
     url.as_str().replace('?', "\n  ?").replace('&', "\n  &")
+}
+
+/// The platform's own values that requests in the sandbox do not show, because it stands in for the hosts.
+fn values(platform: &Platform) -> String {
+    let Platform { label, token_url, api_url, authority, subject, revocation, revocation_reach, .. } = platform;
+    let revocation_url = revocation.url().unwrap_or("none");
+    let subject: &str = subject.into();
+    let console = platform.console().unwrap_or("none");
+    format!(
+        "label: {label}\nconsole: {console}\ntoken_url: {token_url}\nrevocation: {revocation_url}, reach: \
+         {revocation_reach:?}\napi_url: {api_url}\nauthority: {authority}, subject: {subject}\n"
+    )
 }
 
 /// Members of an integration that differ between platforms.
@@ -276,6 +288,9 @@ async fn dialogue(name: &'static str, seed: u64) -> String {
     dialogue.life().await;
     // While nothing else is connected: the broker revokes no consent that another account depends on.
     dialogue.troubles().await;
+    if let Some(built_in) = BUILT_IN.iter().map(|definition| definition()).find(|built_in| built_in.name == name) {
+        dialogue.tell(values(&built_in));
+    }
     dialogue.denial().await;
     dialogue.foreign_codes().await;
     dialogue.refused_refresh().await;
