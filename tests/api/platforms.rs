@@ -234,7 +234,11 @@ impl Dialogue {
                 (_, Fault::Garbage | Fault::Html) => "platform_answer_unreadable",
                 _ => "exchange_rejected",
             };
-            assert!(told.starts_with(code), "{} {step} {fault:?}: {told}", self.name);
+            assert!(
+                told.starts_with(code),
+                "{} {step} {fault:?}: {told}, where {code} was expected (BY_CODE lists the platforms with a row for the code)",
+                self.name
+            );
             // Tokens that were issued are revoked where no account came of them.
             let revokes =
                 matches!(step, Step::Identity | Step::LongLived) && self.platform.revocation != Revocation::Unsupported;
@@ -259,7 +263,7 @@ impl Dialogue {
     }
 }
 
-/// Platforms whose code for a dead token is documented.
+/// Platforms whose code for a dead token has a row in `REFUSALS` that asks for no status.
 const BY_CODE: [&str; 4] = ["facebook", "instagram", "threads", "tiktok"];
 
 /// The steps of a connection at which a platform can fail, and the faults that each is tried with.
@@ -278,8 +282,15 @@ async fn dialogue(name: &'static str, seed: u64) -> String {
     logs::capture();
     let broker = TestBroker::builder().seed(seed).start().await;
     let platform = broker.config().platforms.find(name).unwrap().platform().clone();
-    assert_ne!(platform.refresh, Refresh::Never, "{name}");
+    assert_ne!(
+        platform.refresh,
+        Refresh::Never,
+        "{name}: set `refresh` in its file. A platform whose tokens nothing renews is described in TOML"
+    );
     let mut dialogue = Dialogue { name, platform, broker, lines: Vec::new() };
+    if let Some(built_in) = BUILT_IN.iter().map(|definition| definition()).find(|built_in| built_in.name == name) {
+        dialogue.tell(values(&built_in));
+    }
     let [web, loopback] = ["https://connect.example.com", "http://127.0.0.1:8080"].map(|url| authorize(name, url));
     dialogue.tell(&*web);
     if web.contains("code_challenge") != loopback.contains("code_challenge") {
@@ -288,9 +299,6 @@ async fn dialogue(name: &'static str, seed: u64) -> String {
     dialogue.life().await;
     // While nothing else is connected: the broker revokes no consent that another account depends on.
     dialogue.troubles().await;
-    if let Some(built_in) = BUILT_IN.iter().map(|definition| definition()).find(|built_in| built_in.name == name) {
-        dialogue.tell(values(&built_in));
-    }
     dialogue.denial().await;
     dialogue.foreign_codes().await;
     dialogue.refused_refresh().await;

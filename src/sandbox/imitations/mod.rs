@@ -354,7 +354,10 @@ mod tests {
         let names: Vec<&str> = IMITATIONS.iter().map(|imitation| imitation.name).collect();
         assert!(names.is_sorted(), "{names:?}");
         for imitation in IMITATIONS {
-            assert!(imitation.personas.len() >= 2, "{}", imitation.name);
+            for id in ["ada", "basil"] {
+                let has_id = imitation.personas.iter().any(|persona| persona.id == id);
+                assert!(has_id, "{} has no account {id}", imitation.name);
+            }
             assert!(
                 !imitation.example.scope.is_empty() && imitation.example.identity.starts_with('/'),
                 "{}",
