@@ -210,7 +210,7 @@ fn reseal(desk: &Desk) -> Result<Resealed, Failure> {
 }
 
 fn tell_resealed(desk: &Desk, resealed: Resealed) -> Result<(), Failure> {
-    say!("Re-sealed stored values: {}.", resealed.done);
+    say!("Re-sealed stored values and codes of rows: {}.", resealed.done);
     if resealed.unopened > 0 {
         return Err(Failure::new(
             Exit::Data,

@@ -90,7 +90,7 @@ pub struct KeyReport {
     /// Id of the wrapping key in the keyring file.
     pub wrapped_by: String,
     pub created_at: Timestamp,
-    /// Number of stored values that it opens.
+    /// Number of stored values that it opens, and of codes of rows that were made with it.
     pub values: u64,
 }
 
