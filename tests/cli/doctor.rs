@@ -475,6 +475,11 @@ fn a_probe_tells_right_credentials_from_wrong_ones_and_begins_nothing() {
     assert_eq!((code, named["bluesky"].0.as_str()), (Some(0), "ok"), "{named:?}");
     assert!(state(&instance) == before, "the probe wrote something");
 
+    configure("[server]\npublic_url = \"http://127.0.0.1:8080\"\n");
+    assert_eq!(probed(&[]).0, Some(0), "nobody is asked");
+    let (code, without) = probed(&["twitter"]);
+    assert_eq!((code, without["twitter"].0.as_str()), (Some(78), "error"), "{without:?}");
+
     configure(&right.replace("-secret-not-real", "-wrong-not-real"));
     let (code, rejected) = probed(&[]);
     assert_eq!(code, Some(78), "{rejected:?}");

@@ -41,7 +41,7 @@ fn findings(config: &Config, name: &str, outcome: Outcome) -> Vec<Finding> {
         Outcome::NoCredentials => {
             let message = "it has no client id and no secret, so there is nothing to ask";
             let remedy = format!("set client_id and client_secret in {section}");
-            vec![Finding::warning(CHECK, name, message).remedy(remedy)]
+            vec![Finding::error(Exit::Config, CHECK, name, message).remedy(remedy)]
         }
         Outcome::NoServerYet => {
             let message = "each person names a server there, and the broker registers itself at it: there is nothing to ask \
