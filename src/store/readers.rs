@@ -83,8 +83,9 @@ impl Commits {
 pub(super) struct Readers {
     short: Box<[Mutex<Short>]>,
     commits: Commits,
-    /// True while somebody sweeps.
-    is_swept: AtomicBool,
+    /// True while snapshots may wait that nobody but a sweeper ends: set by the first read that ends after the last sweep,
+    /// which asks the writer to sweep, and cleared by the sweep that leaves none.
+    needs_sweeps: AtomicBool,
     long: LongReaders,
 }
 
@@ -99,7 +100,7 @@ impl Readers {
         Ok(Self {
             short: short.into_iter().map(Short::new).map(Mutex::new).collect(),
             commits: Commits::default(),
-            is_swept: AtomicBool::new(false),
+            needs_sweeps: AtomicBool::new(false),
             long: LongReaders::start(long)?,
         })
     }
@@ -154,20 +155,20 @@ impl Readers {
         Pause(&self.commits)
     }
 
-    /// True when somebody has to [sweep](Self::sweep), from now on and until that finds nothing.
-    pub(super) fn wants_sweeper(&self) -> bool {
-        !self.is_swept.load(Ordering::Acquire) && !self.is_swept.swap(true, Ordering::AcqRel)
+    /// After a read: true when nobody has been asked to [sweep](Self::sweep) yet, so that the caller has to ask.
+    pub(super) fn claim_sweeps(&self) -> bool {
+        !self.needs_sweeps.load(Ordering::Acquire) && !self.needs_sweeps.swap(true, Ordering::AcqRel)
     }
 
     /// True when a sweep is due once in a while.
-    pub(super) fn is_swept(&self) -> bool {
-        self.is_swept.load(Ordering::Acquire)
+    pub(super) fn needs_sweeps(&self) -> bool {
+        self.needs_sweeps.load(Ordering::Acquire)
     }
 
     /// Ends snapshots that are too old to serve another read.
     pub(super) fn sweep(&self) {
         // Taken back if there is more to do. A read that ends meanwhile finds it like this, and asks for a sweeper.
-        self.is_swept.store(false, Ordering::Release);
+        self.needs_sweeps.store(false, Ordering::Release);
         let now = Instant::now();
         let mut is_clean = true;
         for short in &self.short {
@@ -181,7 +182,7 @@ impl Readers {
             }
         }
         if !is_clean {
-            self.is_swept.store(true, Ordering::Release);
+            self.needs_sweeps.store(true, Ordering::Release);
         }
     }
 
@@ -485,7 +486,7 @@ mod tests {
             let is_busy: bool = other.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get(0)).unwrap();
             assert!(!is_busy);
             // Ends when the last sweep has ended them all.
-            while store.readers.is_swept() || waiting(&store) > 0 {
+            while store.readers.needs_sweeps() || waiting(&store) > 0 {
                 sleep(LASTS).await;
             }
         }

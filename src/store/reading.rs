@@ -32,7 +32,7 @@ impl Store {
         if let Some(snapshot) = self.readers.begin() {
             let outcome = self.noted(work(&snapshot));
             drop(snapshot);
-            self.have_swept();
+            self.ask_for_sweeps();
             return outcome;
         }
         self.run_long(None, Box::new(work)).await
@@ -56,7 +56,7 @@ impl Store {
         T: Weigh + Send + Sync + 'static,
     {
         if let Some(outcome) = self.readers.find_known(&key, holds, &mut read) {
-            self.have_swept();
+            self.ask_for_sweeps();
             return self.noted(outcome);
         }
         Ok(self.run_long(None, Box::new(read)).await?.map(Arc::new))
@@ -66,7 +66,7 @@ impl Store {
     /// [`until_known`](access_keys::until_known) has returned there.
     pub async fn find_access_key(&self, digest: Digest256) -> Result<Option<Arc<FoundKey>>, Error> {
         let found = self.readers.find_access_key(&digest);
-        self.have_swept();
+        self.ask_for_sweeps();
         // An error is reported by the long read that follows.
         if let Ok(found) = found {
             return Ok(found);
@@ -74,9 +74,9 @@ impl Store {
         self.read_long(move |db| Ok(access_keys::find_by_digest(db, &digest)?.map(Arc::new))).await
     }
 
-    /// Has the snapshots ended that wait for a next read.
-    fn have_swept(&self) {
-        if self.readers.wants_sweeper() {
+    /// Has the writer end the snapshots that wait for a next read, once they are too old for one.
+    fn ask_for_sweeps(&self) {
+        if self.readers.claim_sweeps() {
             self.writer.sweep();
         }
     }

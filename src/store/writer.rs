@@ -229,7 +229,7 @@ impl Scribe {
 
     /// Waits for an order, and sweeps the readers meanwhile. `None` at the end.
     fn next(&self, orders: &mpsc::Receiver<Order>) -> Option<Order> {
-        while self.readers.is_swept() {
+        while self.readers.needs_sweeps() {
             match orders.recv_timeout(SWEEP_EVERY) {
                 Err(RecvTimeoutError::Timeout) => self.readers.sweep(),
                 order => return order.ok(),
