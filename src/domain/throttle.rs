@@ -73,7 +73,7 @@ pub struct Epoch(u64);
 
 /// A pause, and who is to wait for it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Blame {
+pub struct NewPause {
     /// The project that waits alone; `None`: the app, for all.
     pub project: Option<ProjectId>,
     pub pause: Pause,
@@ -106,8 +106,9 @@ impl Doubts {
     }
 }
 
+/// The way in for one app's calls.
 #[derive(Debug)]
-struct Throttle {
+struct Gate {
     epoch: Epoch,
     window: u32,
     in_flight: u32,
@@ -123,7 +124,7 @@ struct Throttle {
     last_success: Option<Timestamp>,
 }
 
-impl Default for Throttle {
+impl Default for Gate {
     fn default() -> Self {
         Self {
             epoch: Epoch::default(),
@@ -139,7 +140,7 @@ impl Default for Throttle {
     }
 }
 
-impl Throttle {
+impl Gate {
     fn running_pause(&self, now: Timestamp) -> Option<Pause> {
         self.pause.filter(|pause| pause.is_running(now))
     }
@@ -149,8 +150,9 @@ impl Throttle {
         self.suspended.filter(|(_, pause)| pause.is_running(now))
     }
 
-    /// Counts a refusal that may be the app's fault, or its project's. `rest`: for how long whoever is blamed waits.
-    fn refuse(&mut self, grant: Owned, rest: Duration, now: Timestamp) -> Option<Blame> {
+    /// Counts a refusal that may be the app's fault, or its project's. `rest`: for how long whoever is blamed waits. What
+    /// several grants in a row are refused for is taken to be the credentials, whether or not the platform named them.
+    fn refuse(&mut self, grant: Owned, rest: Duration, now: Timestamp) -> Option<NewPause> {
         if !self.refused.add(grant) {
             return None;
         }
@@ -164,7 +166,7 @@ impl Throttle {
         let pause = Pause { until: now.plus(rest), kind };
         self.suspended = Some((project, pause));
         self.refused = Doubts::default();
-        Some(Blame { project: Some(project), pause })
+        Some(NewPause { project: Some(project), pause })
     }
 
     /// The platform accepted the app's credentials. `is_understood`: it also issued tokens.
@@ -188,20 +190,20 @@ impl Throttle {
     }
 
     /// Pauses the app. Returns the pause if it ends later than a running one.
-    fn rest(&mut self, kind: Failure, rest: Duration, now: Timestamp) -> Option<Blame> {
+    fn rest(&mut self, kind: Failure, rest: Duration, now: Timestamp) -> Option<NewPause> {
         let pause = Pause { until: now.plus(rest), kind };
         if self.running_pause(now).is_some_and(|running| running.until >= pause.until) {
             return None;
         }
         self.pause = Some(pause);
-        Some(Blame { project: None, pause })
+        Some(NewPause { project: None, pause })
     }
 }
 
-/// The throttles of all apps. `App` is what identifies one.
+/// The gates of all apps. `App` is what identifies one.
 #[derive(Debug)]
 pub struct Throttles<App> {
-    throttles: HashMap<App, Throttle>,
+    gates: HashMap<App, Gate>,
     /// Calls of one app in flight, at most.
     most: u32,
 }
@@ -209,42 +211,43 @@ pub struct Throttles<App> {
 impl<App: Eq + Hash> Throttles<App> {
     #[must_use]
     pub fn new(most: u32) -> Self {
-        Self { throttles: HashMap::new(), most }
+        Self { gates: HashMap::new(), most }
     }
 
-    /// How many calls of an app [`Throttles::enter`] lets in.
+    /// How many calls of an app [`Throttles::enter`] lets in. For projects that do not wait alone: of one that does, `enter`
+    /// lets in none.
     #[must_use]
     pub fn room(&self, app: &App, now: Timestamp) -> Room {
-        let Some(throttle) = self.throttles.get(app) else { return Room::Free(1) };
-        throttle.running_pause(now).map_or(Room::Free(throttle.window), Room::Paused)
+        let Some(gate) = self.gates.get(app) else { return Room::Free(1) };
+        gate.running_pause(now).map_or(Room::Free(gate.window), Room::Paused)
     }
 
     /// Begins a call for a grant of this project, if one may be made now.
     pub fn enter(&mut self, app: App, project: ProjectId, now: Timestamp) -> Entry {
-        if self.throttles.len() >= REMEMBERED && !self.throttles.contains_key(&app) {
-            self.throttles.retain(|_, throttle| throttle.in_flight > 0 || throttle.running_pause(now).is_some());
+        if self.gates.len() >= REMEMBERED && !self.gates.contains_key(&app) {
+            self.gates.retain(|_, gate| gate.in_flight > 0 || gate.running_pause(now).is_some());
         }
-        let throttle = self.throttles.entry(app).or_default();
-        if throttle.projects.len() < 2 && !throttle.projects.contains(&project) {
-            throttle.projects.push(project);
+        let gate = self.gates.entry(app).or_default();
+        if gate.projects.len() < 2 && !gate.projects.contains(&project) {
+            gate.projects.push(project);
         }
-        if let Some(pause) = throttle.running_pause(now) {
+        if let Some(pause) = gate.running_pause(now) {
             return Entry::Paused(pause);
         }
-        if let Some((_, pause)) = throttle.suspension(now).filter(|(suspended, _)| *suspended == project) {
+        if let Some((_, pause)) = gate.suspension(now).filter(|(suspended, _)| *suspended == project) {
             return Entry::Paused(pause);
         }
-        if throttle.in_flight >= throttle.window {
+        if gate.in_flight >= gate.window {
             return Entry::Wait;
         }
-        throttle.in_flight += 1;
-        Entry::Go(throttle.epoch)
+        gate.in_flight += 1;
+        Entry::Go(gate.epoch)
     }
 
     /// Ends a call that [`Throttles::enter`] began.
     pub fn leave(&mut self, app: &App) {
-        if let Some(throttle) = self.throttles.get_mut(app) {
-            throttle.in_flight = throttle.in_flight.saturating_sub(1);
+        if let Some(gate) = self.gates.get_mut(app) {
+            gate.in_flight = gate.in_flight.saturating_sub(1);
         }
     }
 
@@ -257,33 +260,33 @@ impl<App: Eq + Hash> Throttles<App> {
         grant: Owned,
         trouble: Option<(Failure, Option<Duration>)>,
         now: Timestamp,
-    ) -> Option<Blame> {
+    ) -> Option<NewPause> {
         let most = self.most;
-        let throttle = self.throttles.get_mut(app).filter(|throttle| throttle.epoch == epoch)?;
+        let gate = self.gates.get_mut(app).filter(|gate| gate.epoch == epoch)?;
         let Some((kind, retry_after)) = trouble else {
-            throttle.succeed(true, most, now);
+            gate.succeed(true, most, now);
             return None;
         };
         if kind.ends_grant().is_some() {
             // The platform judged the grant, so it accepted the app's credentials.
-            throttle.succeed(false, most, now);
+            gate.succeed(false, most, now);
             return None;
         }
-        throttle.window = match kind {
+        gate.window = match kind {
             Failure::CredentialsRejected
             | Failure::AppOrGrantRejected
             | Failure::PlatformAnswerUnreadable
             | Failure::PlatformThrottled => 1,
-            Failure::PlatformUnavailable => (throttle.window / 2).max(1),
-            _ => throttle.window,
+            Failure::PlatformUnavailable => (gate.window / 2).max(1),
+            _ => gate.window,
         };
         match kind {
             // Some platforms blame the client for a grant that was made under another one.
-            Failure::CredentialsRejected => throttle.refuse(grant, REJECTED_FOR, now),
+            Failure::CredentialsRejected => gate.refuse(grant, REJECTED_FOR, now),
             // Grants that were not asked about are not in doubt: the app's failure says nothing of them.
-            Failure::AppOrGrantRejected => throttle.refuse(grant, DOUBTED_FOR, now),
-            Failure::PlatformAnswerUnreadable if throttle.unread.add(grant) => throttle.rest(kind, DOUBTED_FOR, now),
-            Failure::PlatformThrottled => throttle.rest(kind, retry_after.unwrap_or(THROTTLED_FOR).min(LONGEST), now),
+            Failure::AppOrGrantRejected => gate.refuse(grant, DOUBTED_FOR, now),
+            Failure::PlatformAnswerUnreadable if gate.unread.add(grant) => gate.rest(kind, DOUBTED_FOR, now),
+            Failure::PlatformThrottled => gate.rest(kind, retry_after.unwrap_or(THROTTLED_FOR).min(LONGEST), now),
             _ => None,
         }
     }
@@ -291,14 +294,14 @@ impl<App: Eq + Hash> Throttles<App> {
     /// True when the app's credentials may have changed since a call with this epoch began.
     #[must_use]
     pub fn is_outdated(&self, app: &App, epoch: Epoch) -> bool {
-        self.throttles.get(app).is_some_and(|throttle| throttle.epoch != epoch)
+        self.gates.get(app).is_some_and(|gate| gate.epoch != epoch)
     }
 
     /// True when a call of the app succeeded at `since` or later. A success in the future was seen by a wrong clock
     /// and does not count.
     #[must_use]
     pub fn has_succeeded_since(&self, app: &App, since: Timestamp, now: Timestamp) -> bool {
-        let success = self.throttles.get(app).and_then(|throttle| throttle.last_success);
+        let success = self.gates.get(app).and_then(|gate| gate.last_success);
         success.is_some_and(|success| since <= success && success <= now)
     }
 
@@ -311,9 +314,8 @@ impl<App: Eq + Hash> Throttles<App> {
     /// Starts over with the apps that `which` selects, because their credentials were changed. Calls in flight stay
     /// counted, and their results are ignored.
     pub fn forget(&mut self, which: impl Fn(&App) -> bool) {
-        for (_, throttle) in self.throttles.iter_mut().filter(|(app, _)| which(app)) {
-            *throttle =
-                Throttle { epoch: Epoch(throttle.epoch.0 + 1), in_flight: throttle.in_flight, ..Throttle::default() };
+        for (_, gate) in self.gates.iter_mut().filter(|(app, _)| which(app)) {
+            *gate = Gate { epoch: Epoch(gate.epoch.0 + 1), in_flight: gate.in_flight, ..Gate::default() };
         }
     }
 }
@@ -361,9 +363,9 @@ mod tests {
         trouble: Option<Failure>,
         seconds: u64,
     ) -> Option<Pause> {
-        let blame = throttles.learn(&APP, epoch, grant(number), trouble.map(|kind| (kind, None)), at(seconds));
+        let paused = throttles.learn(&APP, epoch, grant(number), trouble.map(|kind| (kind, None)), at(seconds));
         throttles.leave(&APP);
-        blame.filter(|blame| blame.project.is_none()).map(|blame| blame.pause)
+        paused.filter(|paused| paused.project.is_none()).map(|paused| paused.pause)
     }
 
     /// A call of one grant.

@@ -14,7 +14,7 @@ use crate::domain::platform_error::PlatformError;
 use crate::domain::refresh::{Failed, LAPSED, RefreshState, Reply, may_be_of_settings};
 use crate::domain::refresh_failure::RefreshFailure;
 use crate::domain::renewal::{Jitter, Renewal, retry_at};
-use crate::domain::throttle::{Blame, Owned, Pause};
+use crate::domain::throttle::{NewPause, Owned, Pause};
 use crate::domain::time::Timestamp;
 use crate::store::backup::{self, Restore};
 use crate::store::{self, Transaction, grants};
@@ -26,7 +26,7 @@ impl Refresher {
     /// Learns from a call that was made for a grant. When that brings a pause, all that the app has due is
     /// [postponed](Self::postpone_app). What a project that waits alone has due postpones itself, without a call.
     pub(super) async fn learn(&self, permit: &Permit, grant: Owned, error: Option<&PlatformError>) {
-        let Some(Blame { project, pause }) = permit.learn(grant, error) else { return };
+        let Some(NewPause { project, pause }) = permit.learn(grant, error) else { return };
         let app = permit.app();
         let trouble = RefreshFailure::unasked(pause.kind, self.core().clock.now());
         tracing::warn!(

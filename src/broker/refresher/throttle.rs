@@ -9,10 +9,11 @@ use tokio::sync::Notify;
 use crate::domain::failure::Failure;
 use crate::domain::id::{OauthAppId, ProjectId};
 use crate::domain::platform_error::PlatformError;
-use crate::domain::throttle::{Blame, Entry, Epoch, Owned, Pause, Room, Throttles};
+use crate::domain::throttle::{Entry, Epoch, NewPause, Owned, Pause, Room, Throttles};
 use crate::domain::time::{Clock, Timestamp};
 use crate::store::refreshes::AppKey;
 
+/// Where the calls of every app wait for their turn.
 pub(super) struct Throttle {
     throttles: Mutex<Throttles<AppKey>>,
     /// Notified when a call may be made that could not be made before.
@@ -53,7 +54,7 @@ impl Permit {
     }
 
     /// Learns from a call that was made for a grant. Returns who is to wait for it, if anybody.
-    pub(super) fn learn(&self, grant: Owned, error: Option<&PlatformError>) -> Option<Blame> {
+    pub(super) fn learn(&self, grant: Owned, error: Option<&PlatformError>) -> Option<NewPause> {
         // A page in the place of tokens is an outage, whatever its status.
         let kind = |error: &PlatformError| match error.failure {
             Failure::PlatformAnswerUnreadable if error.is_page => Failure::PlatformUnavailable,
@@ -61,9 +62,9 @@ impl Permit {
         };
         let failure = error.map(|error| (kind(error), error.retry_after));
         let now = self.throttle.clock.now();
-        let blame = self.throttle.lock().learn(&self.app, self.epoch, grant, failure, now);
+        let paused = self.throttle.lock().learn(&self.app, self.epoch, grant, failure, now);
         self.throttle.changed.notify_waiters();
-        blame
+        paused
     }
 }
 
@@ -102,7 +103,7 @@ impl Throttle {
         }
     }
 
-    /// How many calls of an app [`enter`](Self::enter) lets in.
+    /// How many calls of an app [`enter`](Self::enter) lets in, for projects that do not wait alone.
     pub(super) fn room(&self, app: &AppKey) -> Room {
         self.lock().room(app, self.clock.now())
     }
