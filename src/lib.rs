@@ -200,7 +200,7 @@
 //! a page of the console:      src/http/console/mod.rs (how), templates/console/layout.html, src/http/pages/words/console/en.rs and
 //!                             de.rs beside it, src/http/routes.rs (`CONSOLE_ROUTES`), tests/api/console/rules.rs
 //! what makes an account fail: src/domain/integration.rs (`token_state`), and in a migration the view and triggers of
-//!                             migrations/V0019__console.sql, src/store/integrations/failing.rs (the list)
+//!                             migrations/V0019__console.sql, src/store/integrations/health.rs (the list)
 //! a JSON endpoint:            src/http/api/mod.rs, src/http/routes.rs, src/http/openapi/annotations.rs,
 //!                             src/http/openapi/codes.rs (its errors),
 //!                             src/http/pages/documentation/chapters.rs (its place on the page)

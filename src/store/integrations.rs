@@ -1,7 +1,7 @@
 //! Integrations: connected accounts. The app and the expiry of one are its grant's, and so is its status while the
 //! grant is not active: joined, not stored twice.
 
-mod failing;
+mod health;
 mod list;
 mod own;
 mod tokens;
@@ -20,7 +20,7 @@ use crate::domain::refresh_failure::RefreshFailure;
 use crate::domain::renewal::Renewal;
 use crate::domain::time::Timestamp;
 
-pub use failing::{COUNTED, count_failing, list_by_health, list_newest};
+pub use health::{COUNTED, count_failing, list_by_health, list_newest};
 pub use list::list;
 use own::own_dek_id;
 pub use own::{erase_ended, find_own_tokens, list_ended, renew, set_status};

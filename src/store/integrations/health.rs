@@ -1,7 +1,8 @@
-//! Accounts by their health, for the console: those that fail come first. The column `fails_from`, which triggers keep
-//! (`migrations/V0019__console.sql`), says from when an account counts as failing.
+//! Accounts with their health: for the console, where those that fail come first, and for `postpeer accounts list`, where
+//! the newest do. The column `fails_from`, which triggers keep (`migrations/V0019__console.sql`), says from when an
+//! account counts as failing.
 //!
-//! Invariant: a page of accounts that fail is a walk along one index, at each platform at once, from the place where
+//! Invariant: in the console, a page of accounts that fail is a walk along one index, at each platform at once, from the place where
 //! the page before it ended. The others are found along an index of all, and each account that fails costs a step.
 
 use std::borrow::Cow;
