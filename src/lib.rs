@@ -185,7 +185,8 @@
 //!                             src/domain/past_refreshes.rs (what is kept of it)
 //! a column:                   migrations/V0006__previous_secrets.sql (copy to the next number, never edit),
 //!                             src/store/grants.rs (the file named for the table), src/domain/grant.rs (the type),
-//!                             src/store/schema.rs (a test of the upgrade, with data)
+//!                             src/store/schema.rs (a test of the upgrade, with data),
+//!                             src/store/schema/upgrades.rs (values for `ROWS`)
 //! a table:                    the same, with src/store/mod.rs, src/broker/purge.rs,
 //!                             src/store/projects.rs (its rows go with their project)
 //! a limit of access keys:     src/domain/key_limits.rs, src/broker/access_keys.rs, src/broker/key_rows.rs (`parts`: keys

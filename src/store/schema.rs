@@ -14,7 +14,7 @@ mod embedded {
 /// Marks our databases, in the file's header: "`PPbr`".
 pub(super) const APPLICATION_ID: u32 = 0x5050_6272;
 
-/// The migrations that this program knows.
+/// The migrations that this program knows. A new one has a number after the newest: there never was a 13.
 pub(super) struct Schema {
     migrations: Vec<Migration>,
 }
@@ -270,9 +270,7 @@ mod tests {
     #[test]
     fn integrations_of_the_first_schema_are_active_without_own_tokens() {
         let mut db = Connection::open_in_memory().unwrap();
-        let mut first = Schema::embedded();
-        first.migrations.retain(|migration| migration.version() == 1);
-        first.migrate(&mut db).unwrap();
+        Schema::of_version(1).migrate(&mut db).unwrap();
         db.execute_batch(
             "INSERT INTO projects VALUES ('proj_1', 'default', 0);
              INSERT INTO grants (id, project_id, platform, client_id, subject, scopes, auto_refreshes, tokens,
@@ -298,9 +296,7 @@ mod tests {
     #[test]
     fn grants_of_the_second_schema_get_renewal_and_due_time_of_their_platform() {
         let mut db = Connection::open_in_memory().unwrap();
-        let mut second = Schema::embedded();
-        second.migrations.retain(|migration| migration.version() <= 2);
-        second.migrate(&mut db).unwrap();
+        Schema::of_version(2).migrate(&mut db).unwrap();
         db.execute_batch("INSERT INTO projects VALUES ('proj_1', 'default', 0);").unwrap();
         let day = 86_400_000_i64;
         for (id, platform, refreshes, status) in [
@@ -355,9 +351,7 @@ mod tests {
     #[test]
     fn flows_and_grants_of_the_third_schema_have_no_recorded_scopes() {
         let mut db = Connection::open_in_memory().unwrap();
-        let mut third = Schema::embedded();
-        third.migrations.retain(|migration| migration.version() <= 3);
-        third.migrate(&mut db).unwrap();
+        Schema::of_version(3).migrate(&mut db).unwrap();
         db.execute_batch(
             "INSERT INTO projects VALUES ('proj_1', 'default', 0);
              INSERT INTO flows (id, project_id, state, platform, client_id, redirect_uri, headless, pkce_verifier,
@@ -385,9 +379,7 @@ mod tests {
     fn apps_of_the_fourth_and_fifth_schema_keep_their_secret_and_had_none_before() {
         for version in [4, 5] {
             let mut db = Connection::open_in_memory().unwrap();
-            let mut older = Schema::embedded();
-            older.migrations.retain(|migration| migration.version() <= version);
-            older.migrate(&mut db).unwrap();
+            Schema::of_version(version).migrate(&mut db).unwrap();
             db.execute_batch(
                 "INSERT INTO projects VALUES ('proj_1', 'default', 0);
                  INSERT INTO oauth_apps (id, project_id, platform, name, name_folded, client_id, client_secret,
@@ -419,9 +411,7 @@ mod tests {
     #[test]
     fn rows_of_the_sixth_schema_are_numbered_counted_and_searched() {
         let mut db = Connection::open_in_memory().unwrap();
-        let mut sixth = Schema::embedded();
-        sixth.migrations.retain(|migration| migration.version() <= 6);
-        sixth.migrate(&mut db).unwrap();
+        Schema::of_version(6).migrate(&mut db).unwrap();
         db.execute_batch(
             "INSERT INTO projects VALUES ('proj_1', 'default', 0), ('proj_2', 'other', 0);
              INSERT INTO profiles (id, project_id, name, name_folded, created_at, updated_at, deleted_at)
@@ -509,9 +499,7 @@ mod tests {
     #[test]
     fn flows_and_late_redirects_of_the_sixth_schema_are_kept_with_their_selections() {
         let mut db = Connection::open_in_memory().unwrap();
-        let mut sixth = Schema::embedded();
-        sixth.migrations.retain(|migration| migration.version() <= 6);
-        sixth.migrate(&mut db).unwrap();
+        Schema::of_version(6).migrate(&mut db).unwrap();
         db.execute_batch(
             "INSERT INTO projects VALUES ('proj_1', 'default', 0);
              INSERT INTO access_keys VALUES ('key_1', 'proj_1', 'a', 'a', '[]', CAST(zeroblob(32) AS BLOB), 0, NULL);
@@ -565,9 +553,7 @@ mod tests {
     #[test]
     fn grants_of_the_sixth_schema_are_resumed_by_the_new_indexes() {
         let mut db = Connection::open_in_memory().unwrap();
-        let mut sixth = Schema::embedded();
-        sixth.migrations.retain(|migration| migration.version() <= 6);
-        sixth.migrate(&mut db).unwrap();
+        Schema::of_version(6).migrate(&mut db).unwrap();
         db.execute_batch("INSERT INTO projects VALUES ('proj_1', 'default', 0);").unwrap();
         let (now, later, much_later) = (1_000_000, 2_000_000, 90_000_000);
         for (id, issued_at, due_at, trouble, failures, attempt_at) in [
@@ -609,9 +595,7 @@ mod tests {
     #[test]
     fn flows_of_the_sixth_schema_name_no_server() {
         let mut db = Connection::open_in_memory().unwrap();
-        let mut older = Schema::embedded();
-        older.migrations.retain(|migration| migration.version() <= 6);
-        older.migrate(&mut db).unwrap();
+        Schema::of_version(6).migrate(&mut db).unwrap();
         db.execute_batch(
             "INSERT INTO projects VALUES ('proj_1', 'default', 0);
              INSERT INTO flows (id, project_id, state, platform, client_id, headless, pkce_verifier, created_at, expires_at)
@@ -637,9 +621,7 @@ mod tests {
     #[test]
     fn keys_of_the_sixth_schema_stay_and_have_no_recovery_key() {
         let mut db = Connection::open_in_memory().unwrap();
-        let mut sixth = Schema::embedded();
-        sixth.migrations.retain(|migration| migration.version() <= 6);
-        sixth.migrate(&mut db).unwrap();
+        Schema::of_version(6).migrate(&mut db).unwrap();
         db.execute_batch(
             "INSERT INTO keyring VALUES (1, 'k1', x'01', CAST(zeroblob(32) AS BLOB), 'retired', 5);
              INSERT INTO keyring VALUES (2, 'k1', x'02', CAST(zeroblob(32) AS BLOB), 'active', 6);",
@@ -676,9 +658,7 @@ mod tests {
     #[test]
     fn a_database_of_the_tenth_schema_gets_an_empty_audit_trail() {
         let mut db = Connection::open_in_memory().unwrap();
-        let mut older = Schema::embedded();
-        older.migrations.retain(|migration| migration.version() <= 10);
-        older.migrate(&mut db).unwrap();
+        Schema::of_version(10).migrate(&mut db).unwrap();
         db.execute_batch(
             "INSERT INTO projects VALUES ('proj_1', 'default', 0);
              INSERT INTO access_keys (id, project_id, name, hint, scopes, digest, created_at)
