@@ -74,12 +74,13 @@ impl Answer {
     }
 }
 
-/// Fingerprint of every denial.
+/// Fingerprint of every denial at a platform. Stored flows have it, and the page of a cancelled connection is chosen by it.
 pub(super) fn denied() -> Digest256 {
     Digest256::of(b"denied")
 }
 
 /// Stands for the fingerprint of an answer where the person declined on the broker's page: the platform was not asked.
+/// Stored flows have it, and the page of a cancelled connection is chosen by it.
 pub(super) fn not_confirmed() -> Digest256 {
     Digest256::of(b"not confirmed")
 }

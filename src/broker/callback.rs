@@ -19,12 +19,13 @@ use super::{Broker, Error, results};
 use crate::domain::binding::Browser;
 use crate::domain::failure::Failure;
 use crate::domain::flow::{Flow, FlowStage, LateRedirect, Outcome};
-use crate::domain::id::{IntegrationId, ProjectId};
+use crate::domain::id::{FlowId, IntegrationId, ProjectId};
 use crate::domain::integration::Integration;
 use crate::domain::redirect::RedirectUri;
 use crate::domain::scopes;
 use crate::domain::secret::{Digest256, SecretString};
 use crate::domain::selection::Selection;
+use crate::domain::time::Timestamp;
 use crate::store::{Connection, grants, integrations, profiles, projects, selections};
 use crate::upstream::Server;
 use crate::vault::Owner;
@@ -125,7 +126,8 @@ impl Broker {
         Ok(Finished { link, ..self.late(flow.into(), is_denial) })
     }
 
-    /// The ending of a flow. A flow that was consumed and has no outcome, not even in memory, was cut off by a stop.
+    /// The ending of a flow whose browser has come back. A flow that was consumed and has no outcome, not even in memory,
+    /// was cut off by a stop.
     pub(super) async fn finished(&self, flow: Flow) -> Result<Finished, Error> {
         let flow = self.unrecorded.ended(flow);
         if flow.is_expired(self.clock.now()) {
@@ -135,6 +137,7 @@ impl Broker {
         let (ticket, may_retry) = (results::ticket(&flow), results::may_retry(&flow));
         let at = cancelled_at(&flow);
         let outcome = match flow.stage {
+            // The database took nothing, so the platform was not asked.
             FlowStage::Pending { .. } => Outcome::failed(Failure::StorageFailed),
             FlowStage::Answered { .. } | FlowStage::Consumed { .. } => Outcome::failed(Failure::Interrupted),
             FlowStage::Ended { outcome, .. } => outcome,
@@ -144,7 +147,7 @@ impl Broker {
         let (now, waits_for_caller) = (self.clock.now(), outcome == Outcome::CompletionRequired);
         let is_mismatch = matches!(outcome, Outcome::Failed { failure: Failure::AccountMismatch, .. });
         let to_reconnect = reconnects.filter(|_| is_mismatch);
-        let (project_name, profile_name, ending, is_account_gone) = self
+        let (project_name, profile_name, found, is_account_gone) = self
             .store
             .read(move |db| {
                 let project_name = projects::find_name(db, project)?;
@@ -153,39 +156,24 @@ impl Broker {
                     Some(id) => integrations::find(db, project, id)?.is_none(),
                     None => false,
                 };
-                let ending = match outcome {
-                    Outcome::Cancelled => Found::Ended(Ending::Cancelled { at }),
-                    Outcome::Connected { integration_ids, findings } => {
-                        let ids = integration_ids.iter().filter_map(|id| id.parse::<IntegrationId>().ok());
-                        let mut connected = Vec::new();
-                        for id in ids {
-                            connected.extend(integrations::find(db, project, id)?.map(|found| found.judged(now)));
-                        }
-                        let missing_scopes = missing_scopes(db, project, &connected)?;
-                        let (ids, integrations, findings) = (integration_ids, connected, findings.map(Box::new));
-                        Found::Ended(Ending::Connected { ids, integrations, missing_scopes, findings })
-                    }
-                    Outcome::Failed { failure, findings } => Found::Ended(Ending::Failed { failure, findings }),
-                    Outcome::CompletionRequired | Outcome::SelectionRequired => {
-                        Found::Waits(selections::find_by_flow(db, project, flow_id)?)
-                    }
-                };
-                Ok::<_, Error>((project_name, profile_name, ending, is_account_gone))
+                let found = find_ending(db, (project, flow_id), outcome, at, now)?;
+                Ok::<_, Error>((project_name, profile_name, found, is_account_gone))
             })
             .await?;
-        let ending = match ending {
+        let ending = match found {
             Found::Ended(ending) => ending,
             Found::Waits(Some(selection)) if waits_for_caller && selection.is_open(self.clock.now()) => {
                 Ending::CompletionRequired { flow_id }
             }
-            Found::Waits(Some(selection)) if selection.is_open(self.clock.now()) => Ending::SelectionRequired {
-                token: self.open_token(
-                    &selection,
-                    Owner { project_id: project, platform: &platform, client_id: &client_id },
-                )?,
-                page: format!("{}{SELECTION_PAGE}", self.settings.public_url),
-                headless,
-            },
+            Found::Waits(Some(selection)) if selection.is_open(self.clock.now()) => {
+                let owner = Owner { project_id: project, platform: &platform, client_id: &client_id };
+                let token = self.open_token(&selection, owner)?;
+                Ending::SelectionRequired {
+                    token,
+                    page: format!("{}{SELECTION_PAGE}", self.settings.public_url),
+                    headless,
+                }
+            }
             Found::Waits(_) => {
                 let late = LateRedirect { platform, redirect_uri, cancel_redirect_uri };
                 return Ok(Finished { link, ..self.late(late, false) });
@@ -224,7 +212,32 @@ enum Found {
     Waits(Option<Selection>),
 }
 
-/// Where the person of a cancelled flow said no.
+/// Reads what else belongs to the outcome of a flow. `at`: where its person said no, if they did.
+fn find_ending(
+    db: &Connection,
+    (project, flow): (ProjectId, FlowId),
+    outcome: Outcome,
+    at: CancelledAt,
+    now: Timestamp,
+) -> Result<Found, Error> {
+    Ok(Found::Ended(match outcome {
+        Outcome::Cancelled => Ending::Cancelled { at },
+        Outcome::Connected { integration_ids: ids, findings } => {
+            let mut integrations = Vec::new();
+            for id in ids.iter().filter_map(|id| id.parse::<IntegrationId>().ok()) {
+                integrations.extend(integrations::find(db, project, id)?.map(|found| found.judged(now)));
+            }
+            let missing_scopes = missing_scopes(db, project, &integrations)?;
+            Ending::Connected { ids, integrations, missing_scopes, findings: findings.map(Box::new) }
+        }
+        Outcome::Failed { failure, findings } => Ending::Failed { failure, findings },
+        Outcome::CompletionRequired | Outcome::SelectionRequired => {
+            return Ok(Found::Waits(selections::find_by_flow(db, project, flow)?));
+        }
+    }))
+}
+
+/// Where the person of a cancelled flow said no, by the digest of what its callback carried (see [`FlowStage`]).
 fn cancelled_at(flow: &Flow) -> CancelledAt {
     match flow.stage.consumed_by() {
         Some(by) if by == answer::denied() => CancelledAt::Platform,

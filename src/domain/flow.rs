@@ -82,7 +82,7 @@ pub fn nonce(state: &Digest256) -> String {
 pub struct Flow {
     pub id: FlowId,
     pub project_id: ProjectId,
-    /// The key that began it; `None` for the demo page.
+    /// The key that began it; `None` for the demo page, and for a link that was made on the command line.
     pub access_key_id: Option<AccessKeyId>,
     /// The connect link that it was begun through.
     pub link_id: Option<LinkId>,
@@ -114,7 +114,8 @@ pub struct Flow {
 }
 
 /// How far a flow got. `by` is a digest of what the callback carried: it tells a reload from an attempt with another
-/// code.
+/// code. Where its person declined, it also tells where they did: the broker has one digest for every denial at a
+/// platform and one for those on its own page, and what came with a code was declined at the choice of accounts.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum FlowStage {
     /// Waits for the callback. The PKCE verifier is `None` where the platform takes none.
