@@ -1,7 +1,8 @@
 //! Continues what a stop or a crash cut off, when the broker starts.
 //!
 //! A connection whose code was exchanged is finished from the stored answer. One without a stored answer ends as
-//! interrupted, which its owner sees. Refreshes are the [`Refresher`](super::Refresher)'s to continue. Invariant:
+//! interrupted, which its owner sees. What servers were known to say of themselves is restored before: finishing a
+//! connection may take it. Refreshes are the [`Refresher`](super::Refresher)'s to continue. Invariant:
 //! nothing that a platform delivered is passed over in silence.
 
 use super::connection_rows::is_own_flow;

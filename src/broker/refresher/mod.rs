@@ -23,6 +23,14 @@
 //! "revoked". Only what a platform is known to say of the grant itself ends it ([`failed`]). Its sealed tokens stay
 //! for thirty days.
 //!
+//! # Words for a refresh that failed
+//!
+//! A [`PlatformError`](crate::domain::platform_error::PlatformError) is the answer to one call, and a [`Failure`] what
+//! it means. A [`RefreshFailure`](crate::domain::refresh_failure::RefreshFailure) is that with its time, as the grant's
+//! row keeps it (`trouble`). [`Failed`](crate::domain::refresh::Failed) is the transition that records it while the
+//! grant stays active, and [`Reply`](crate::domain::refresh::Reply) tells whether the platform may have issued tokens.
+//! [`NotRefreshed`] is what whoever waits learns of it, and a [`Landing`] how the refresh ended for them.
+//!
 //! [`throttle`] decides how many calls an app may have in flight; [`schedule`] refreshes what is due.
 
 mod attempt;
@@ -79,7 +87,7 @@ pub(super) enum NotRefreshed {
     Gone,
     Panicked,
     /// The database could not be read or written. The platform was not asked, or its tokens wait in memory to be
-    /// stored.
+    /// stored. Where the broker stopped before they were, they are in the stored answer, or were revoked ([`keep`]).
     Storage {
         full: bool,
     },
