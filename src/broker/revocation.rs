@@ -116,7 +116,12 @@ impl Revocation {
 
     /// True when revoking `tokens`, which a grant had once, may end what is in use: the grant's present tokens, or what
     /// others live on.
-    pub(super) fn is_needed(&self, db: &Connection, grant: &Grant, tokens: &TokenSet) -> Result<bool, Error> {
+    pub(super) fn would_end_what_is_used(
+        &self,
+        db: &Connection,
+        grant: &Grant,
+        tokens: &TokenSet,
+    ) -> Result<bool, Error> {
         let core = &self.0;
         let Some(current) = grants::find(db, grant.project_id, grant.id)? else {
             return Ok(self.reach(db, grant.into(), core.clock.now())? != Users::Nobody);

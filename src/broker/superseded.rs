@@ -35,15 +35,15 @@ impl Broker {
         }
         let (revocation, replaced) = (self.revocation.clone(), grant.clone());
         let has_sessions = self.upstream.has_sessions(platform);
-        let is_needed = move |db: &store::Connection| {
+        let would_end_what_is_used = move |db: &store::Connection| {
             // The account was connected again under the same app. Only sessions are known to end one by one.
             if !has_sessions && grants::find(db, replaced.project_id, id)?.is_some() {
                 return Ok(true);
             }
-            revocation.is_needed(db, &replaced, &old)
+            revocation.would_end_what_is_used(db, &replaced, &old)
         };
         // Not a short read: another process may have connected the account a moment ago.
-        match self.store.read_long(is_needed).await {
+        match self.store.read_long(would_end_what_is_used).await {
             Ok(false) => {
                 let revoked = self.revocation.revoke(grant, self.refresher.is_refreshing(id)).await;
                 tracing::info!(grant.id = %id, platform.name = %platform, revoked = ?revoked, "ended the consent that was replaced");

@@ -187,9 +187,10 @@ impl Refresher {
     async fn revoke_unwanted(&self, renewed: &Grant, tokens: &TokenSet) {
         let id = renewed.id;
         let (refresher, grant, ours) = (self.clone(), renewed.clone(), tokens.clone());
-        let is_needed = move |db: &store::Connection| refresher.0.revocation.is_needed(db, &grant, &ours);
+        let would_end_what_is_used =
+            move |db: &store::Connection| refresher.0.revocation.would_end_what_is_used(db, &grant, &ours);
         // Not a short read: another process may have ended the account a moment ago.
-        match self.core().store.read_long(is_needed).await {
+        match self.core().store.read_long(would_end_what_is_used).await {
             Ok(false) => {
                 let revoked = self.0.revocation.revoke_unwanted(renewed, tokens).await;
                 tracing::info!(grant.id = %id, revoked = ?revoked, "refreshed tokens came too late");
