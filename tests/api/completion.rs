@@ -11,7 +11,7 @@ use postpeer::domain::access_key::Scope;
 use postpeer::sandbox::{self, Answer, Step};
 use serde_json::{Value, json};
 
-use crate::support::{Reply, TestBroker, parameter};
+use crate::support::{Reply, TestBroker, parameter, total};
 
 const BACK: &str = "redirectUri=https://app.example/back%3Fnonce%3D1&completion=true";
 
@@ -62,10 +62,6 @@ fn requests(broker: &TestBroker, platform: &str, step: Step) -> usize {
 
 fn count(broker: &TestBroker, sql: &str) -> u32 {
     broker.sql().query_row(&format!("SELECT count(*) FROM {sql}"), [], |row| row.get(0)).unwrap()
-}
-
-async fn total(broker: &TestBroker) -> u64 {
-    broker.get("/v1/connect/integrations?limit=1&include=custom").await.json["total"].as_u64().unwrap()
 }
 
 /// Actions of the trail with their actors and outcomes, after those of keys and profiles.

@@ -4,7 +4,7 @@
 use postpeer::sandbox::{Answer, Fault, Step};
 use serde_json::{Value, json};
 
-use crate::support::{TestBroker, parameter};
+use crate::support::{TestBroker, parameter, reconnect, total};
 
 const BACK: &str = "redirectUri=https://app.example/back";
 
@@ -23,11 +23,6 @@ async fn choose(broker: &TestBroker, platform: &str, answer: &Answer, endings: &
 }
 
 /// Consents to a connection that must bring `id` back. Returns where the browser lands.
-async fn reconnect(broker: &TestBroker, platform: &str, id: &str, answer: &Answer) -> String {
-    let url = broker.begin(platform, &format!("{BACK}&reconnect={id}")).await;
-    broker.browse(&broker.consent(&url, answer)).await.location()
-}
-
 /// The page at the end of a connection without a redirect.
 async fn page(broker: &TestBroker, platform: &str, query: &str, answer: &Answer) -> String {
     broker.browse(&broker.consent(&broker.begin(platform, query).await, answer)).await.text
@@ -37,10 +32,6 @@ fn known_as(broker: &TestBroker, id: &str, platform_user_id: &str) {
     let known =
         broker.sql().execute("UPDATE integrations SET platform_user_id = ?2 WHERE id = ?1", [id, platform_user_id]);
     assert_eq!(known.unwrap(), 1);
-}
-
-async fn total(broker: &TestBroker) -> u64 {
-    broker.get("/v1/connect/integrations?limit=1").await.json["total"].as_u64().unwrap()
 }
 
 /// A location that is known by the id of a parent which lists it no more, or not first.

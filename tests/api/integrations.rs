@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
 use crate::resources::is_time;
-use crate::support::TestBroker;
+use crate::support::{TestBroker, profile};
 
 const LIST: &str = "/v1/connect/integrations";
 
@@ -19,11 +19,6 @@ async fn listed(broker: &TestBroker, query: &str) -> (Vec<String>, u64) {
     assert_eq!(reply.status, 200, "{query}: {}", reply.text);
     let ids = reply.json["integrations"].as_array().unwrap().iter().map(|item| item["id"].as_str().unwrap().to_owned());
     (ids.collect(), reply.json["total"].as_u64().unwrap())
-}
-
-async fn profile(broker: &TestBroker, name: &str) -> String {
-    let made = broker.call("POST", "/v1/profiles", Some(json!({"name": name}))).await;
-    made.json["profile"]["id"].as_str().unwrap().to_owned()
 }
 
 #[tokio::test(flavor = "multi_thread")]

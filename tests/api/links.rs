@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 
 use crate::binding::Jar;
 use crate::logs;
-use crate::support::{Reply, TestBroker, expose, parameter};
+use crate::support::{Reply, TestBroker, expose, parameter, profile};
 
 const LINKS: &str = "/v1/connect/links";
 
@@ -29,10 +29,6 @@ fn text(value: &Value) -> String {
 
 async fn look(broker: &TestBroker, id: &str) -> Value {
     broker.get(&format!("{LINKS}/{id}")).await.json["link"].clone()
-}
-
-async fn profile(broker: &TestBroker, name: &str) -> String {
-    text(&broker.call("POST", "/v1/profiles", Some(json!({"name": name}))).await.json["profile"]["id"])
 }
 
 /// The form of the page.
@@ -84,15 +80,15 @@ async fn the_fragment_that_a_platform_adds_does_not_reach_the_page() {
             let reply = jar.visit(&broker, &callback).await;
             let location = reply.header("location");
             assert!(location.contains("/connect/link/"), "{platform}: {location}");
+            assert_eq!(location.matches('#').count(), usize::from(has_fragment), "{platform}: {location}");
+            assert_eq!(location.ends_with('#'), has_fragment, "{platform}: {location}");
+        }
+    }
     with_fragment.dedup();
     for platform in ["facebook", "instagram", "reddit", "threads"] {
         assert!(with_fragment.contains(&platform), "{with_fragment:?}");
     }
     assert!(!with_fragment.contains(&"twitter"), "{with_fragment:?}");
-            assert_eq!(location.matches('#').count(), usize::from(has_fragment), "{platform}: {location}");
-            assert_eq!(location.ends_with('#'), has_fragment, "{platform}: {location}");
-        }
-    }
 }
 
 fn with_key(broker: &TestBroker, key: &str) -> impl AsyncFn(&str, &str, Option<Value>) -> Reply {

@@ -4,7 +4,7 @@ use postpeer::domain::access_key::Scope;
 use postpeer::sandbox::{self, Answer, Step, bluesky_accounts};
 use serde_json::{Value, json};
 
-use crate::support::{Reply, TestBroker, parameter};
+use crate::support::{Reply, TestBroker, parameter, profile, reconnect, total};
 
 const BACK: &str = "redirectUri=https://app.example/back";
 
@@ -24,20 +24,6 @@ fn stored(broker: &TestBroker, id: &str) -> String {
 }
 
 /// Consents to a connection that must bring `id` back. Returns where the browser lands.
-async fn reconnect(broker: &TestBroker, platform: &str, id: &str, answer: &Answer) -> String {
-    let url = broker.begin(platform, &format!("{BACK}&reconnect={id}")).await;
-    broker.browse(&broker.consent(&url, answer)).await.location()
-}
-
-async fn total(broker: &TestBroker) -> u64 {
-    broker.get("/v1/connect/integrations?limit=1&include=custom").await.json["total"].as_u64().unwrap()
-}
-
-async fn profile(broker: &TestBroker, name: &str) -> String {
-    let made = broker.call("POST", "/v1/profiles", Some(json!({"name": name}))).await;
-    made.json["profile"]["id"].as_str().unwrap().to_owned()
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn the_same_account_comes_back_and_another_changes_nothing() {
     for platform in sandbox::platforms() {

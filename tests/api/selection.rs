@@ -11,7 +11,7 @@ use postpeer::domain::access_key::Scope;
 use postpeer::sandbox::{Answer, Step};
 use serde_json::{Value, json};
 
-use crate::support::{Reply, TestBroker, parameter};
+use crate::support::{Reply, TestBroker, parameter, total};
 
 const BACK: &str = "redirectUri=https://app.example/back%3Fnonce%3D1";
 
@@ -62,10 +62,6 @@ fn text(value: &Value) -> String {
 
 fn ids(reply: &Reply) -> Vec<String> {
     reply.json["integrations"].as_array().unwrap().iter().map(|integration| text(&integration["id"])).collect()
-}
-
-async fn total(broker: &TestBroker) -> u64 {
-    broker.get("/v1/connect/integrations?limit=1").await.json["total"].as_u64().unwrap()
 }
 
 const ADA: [&str; 3] = ["page:101000000000001", "page:101000000000002", "page:101000000000003"];

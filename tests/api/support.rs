@@ -360,6 +360,23 @@ pub(crate) fn parameter(url: &str, name: &str) -> Option<String> {
     url.query_pairs().find(|(key, _)| key == name).map(|(_, value)| value.into_owned())
 }
 
+/// Makes a profile, and returns its id.
+pub(crate) async fn profile(broker: &TestBroker, name: &str) -> String {
+    let made = broker.call("POST", "/v1/profiles", Some(serde_json::json!({"name": name}))).await;
+    made.json["profile"]["id"].as_str().unwrap_or_else(|| panic!("{}", made.text)).to_owned()
+}
+
+/// Reconnects an account, and returns where its owner is sent in the end.
+pub(crate) async fn reconnect(broker: &TestBroker, platform: &str, id: &str, answer: &Answer) -> String {
+    let url = broker.begin(platform, &format!("redirectUri=https://app.example/back&reconnect={id}")).await;
+    broker.browse(&broker.consent(&url, answer)).await.location()
+}
+
+/// Number of integrations.
+pub(crate) async fn total(broker: &TestBroker) -> u64 {
+    broker.get("/v1/connect/integrations?limit=1&include=custom").await.json["total"].as_u64().unwrap()
+}
+
 /// The bytes of all files in a folder.
 pub(crate) fn files(dir: &Path) -> Vec<u8> {
     let mut bytes = Vec::new();

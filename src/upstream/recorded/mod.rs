@@ -229,5 +229,4 @@ fn every_platform_has_ten_answers() {
         let count = counts.get(name).copied().unwrap_or_default();
         assert!(count >= 10, "{name} has {count} of 10 answers in src/upstream/recorded/answers.txt");
     }
-    assert!(counts.values().sum::<usize>() >= 120, "{counts:?}");
 }

@@ -10,14 +10,9 @@ use serde_json::json;
 use strum::VariantArray as _;
 
 use super::{Operator, encoded, link, start};
-use crate::support::{Reply, TestBroker, expose};
+use crate::support::{Reply, expose, profile};
 
 /// A profile's id.
-async fn profile(broker: &TestBroker, name: &str) -> String {
-    let made = broker.call("POST", "/v1/profiles", Some(json!({"name": name}))).await;
-    made.json["profile"]["id"].as_str().unwrap().to_owned()
-}
-
 /// The accounts that a page lists, in its order.
 fn listed(page: &str) -> Vec<&str> {
     let links = page.split("href=\"/console/accounts/").skip(1);

@@ -10,7 +10,7 @@ use postpeer::sandbox;
 use serde_json::{Value, json};
 
 use super::{Operator, start};
-use crate::support::{TestBroker, expose};
+use crate::support::{TestBroker, expose, profile};
 
 /// The path of the action `what` on the first row with this text.
 fn action(page: &str, row: &str, what: &str) -> String {
@@ -99,7 +99,7 @@ async fn a_key_that_is_revoked_in_the_console_takes_its_links_with_it() {
 
 /// A profile, and a key that is bound to it.
 async fn bound(broker: &TestBroker) -> (String, String) {
-    let profile = profile_of(broker, "Bound").await;
+    let profile = profile(broker, "Bound").await;
     let limits = Limits {
         profile_id: Some(profile.parse().unwrap()),
         networks: vec!["127.0.0.0/8".parse().unwrap()],
@@ -241,7 +241,7 @@ async fn every_profile_can_be_named_by_its_id() {
 async fn what_is_removed_twice_is_told_to_be_gone() {
     let broker = start().await;
     let operator = Operator::of(&broker).await;
-    let profile = profile_of(&broker, "Team").await;
+    let profile = profile(&broker, "Team").await;
     let app = json!({"platform": "twitter", "name": "Own", "clientId": "c", "clientSecret": "s"});
     let app = broker.call("POST", "/v1/apps", Some(app)).await.json["app"]["id"].as_str().unwrap().to_owned();
     let account = broker.connect("twitter", "").await;
@@ -317,7 +317,7 @@ async fn a_form_that_names_a_profile_that_is_gone_comes_back() {
         assert!(key.text.contains(kept), "{kept}: {}", key.text);
     }
     for _ in 0..51 {
-        profile_of(&broker, "Team").await;
+        profile(&broker, "Team").await;
     }
     let path = format!("/console/accounts/{id}/move");
     let moved = operator.post(&path, &[("profile", ""), ("other", gone)]).await;
@@ -332,7 +332,7 @@ async fn a_form_that_names_a_profile_that_is_gone_comes_back() {
 async fn a_list_is_searched_beside_a_form_that_came_back() {
     let broker = start().await;
     let operator = Operator::of(&broker).await;
-    let profile = profile_of(&broker, "Team").await;
+    let profile = profile(&broker, "Team").await;
     let page = operator.post(&format!("/console/profiles/{profile}?lang=de"), &[("name", "")]).await.text;
     assert!(page.contains("method=\"get\" action=\"/console/profiles?lang=de\" role=\"search\""), "{page}");
     let page = operator.page("/console/apps").await;
@@ -345,7 +345,7 @@ async fn fields_take_what_the_api_takes() {
     let broker = start().await;
     let operator = Operator::of(&broker).await;
     let name = "\u{1f980}".repeat(200);
-    let profile = profile_of(&broker, &name).await;
+    let profile = profile(&broker, &name).await;
     for list in ["profiles", "apps", "keys"] {
         let page = operator.page(&format!("/console/{list}")).await;
         let units = if list == "keys" { 200 } else { 400 };
@@ -397,9 +397,9 @@ async fn a_form_with_a_mistake_comes_back_as_it_was_typed_and_without_its_secret
     assert!(page.contains("name must be 1 to 200 characters long."), "{page}");
 
     // A profile beyond the first page of the list.
-    let old = profile_of(&broker, "Old").await;
+    let old = profile(&broker, "Old").await;
     for number in 0..30 {
-        profile_of(&broker, &format!("New {number}")).await;
+        profile(&broker, &format!("New {number}")).await;
     }
     let path = format!("/console/profiles/{old}");
     let page = returned(&path, &[("name", " "), ("description", "kept")], 400).await;
@@ -439,11 +439,6 @@ async fn a_form_with_a_mistake_comes_back_as_it_was_typed_and_without_its_secret
     assert!(reply.status == 400 && reply.text.contains("name must") && !reply.text.contains("New 1"), "{}", reply.text);
     let gone = operator.post("/console/profiles/prof_00000000000000000000000000000009", &[("name", "x")]).await;
     assert_eq!(gone.status, 404, "{}", gone.text);
-}
-
-async fn profile_of(broker: &TestBroker, name: &str) -> String {
-    let made = broker.call("POST", "/v1/profiles", Some(json!({"name": name}))).await;
-    made.json["profile"]["id"].as_str().unwrap().to_owned()
 }
 
 /// The tile of a platform.
