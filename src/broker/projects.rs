@@ -1,8 +1,8 @@
 //! Projects, the tenants: create, list, and delete with all that they hold.
 //!
-//! A deletion takes away the keys first, then the connections that wait, then account by account with its consent at
-//! the platform, then all other rows, in small transactions beside a running broker. Cut off at any moment, it is
-//! continued by doing it again. The audit trail stays.
+//! A deletion takes away the keys first, then the connections that wait, each consent among them and then each account
+//! with its consent at the platform, then all other rows, in small transactions beside a running broker. Cut off at any
+//! moment, it is continued by doing it again. The audit trail stays.
 
 use futures_util::StreamExt as _;
 use futures_util::stream;
@@ -124,7 +124,6 @@ impl Broker {
         self.revoke_keys_of(project).await?;
         access_keys::until_known().await;
         failpoint::reach("project_keys_revoked");
-        self.give_up_choices_of(project).await?;
         let mut disconnected = Disconnected::default();
         loop {
             let (clock, entry) = (self.clock.clone(), Entry::new(By::COMMAND_LINE, Action::ProjectDeleted, project));
@@ -145,6 +144,8 @@ impl Broker {
                     self.disconnect_some_of(project, &mut disconnected).await?;
                     tell(disconnected.all());
                 }
+                // Of connections that were being finished, too.
+                Sweep::Choices => self.give_up_choices_of(project).await?,
                 Sweep::Rows => failpoint::reach("project_rows_deleted"),
                 Sweep::Done => break,
             }

@@ -57,6 +57,7 @@ const ACCEPTED: &[(&str, &str)] = &[
     ("WHERE expires_at <= :now AND (spent_at IS NULL OR spent_at <= :repeatable)", "selections that were just made"),
     ("WHERE s.project_id = :project AND s.spent_by IS NULL AND f.app_id = :app", "open selections"),
     ("AND s.spent_by IS NULL AND s.expires_at > :now AND f.client_id = :client", "open selections, and one grant"),
+    ("AND NOT EXISTS (SELECT 1 FROM selections WHERE project_id = :project", "flows that wait for a selection"),
     ("FROM flows /* every project */ WHERE mac IS NULL AND rowid > :after", "once, at the start"),
     // Links that work or ended within a day.
     ("FROM links /* every project */ WHERE revoked_at IS NULL ORDER BY id", "at the start, and for the command line"),

@@ -43,13 +43,11 @@ pub fn count_holdings(db: &Connection, project: ProjectId) -> Result<Holdings, E
     })
 }
 
-/// Delete the connections that wait for their person, or are being finished.
-const WAITING: [&str; 2] = [
-    "DELETE FROM selections WHERE project_id = :project AND id IN
-        (SELECT id FROM selections WHERE project_id = :project LIMIT :limit)",
-    "DELETE FROM flows WHERE project_id = :project AND id IN
-        (SELECT id FROM flows WHERE project_id = :project LIMIT :limit)",
-];
+/// Delete the connections that wait for their person, or are being finished. Those that wait for a choice or a
+/// completion go with that.
+const WAITING: [&str; 1] = ["DELETE FROM flows WHERE project_id = :project AND id IN
+        (SELECT id FROM flows AS f WHERE project_id = :project
+            AND NOT EXISTS (SELECT 1 FROM selections WHERE project_id = :project AND flow_id = f.id) LIMIT :limit)"];
 
 /// Delete everything else but accounts and the audit trail: rows before those that they point at.
 const LASTING: [&str; 9] = [
@@ -78,13 +76,16 @@ const LASTING: [&str; 9] = [
 pub enum Sweep {
     /// Connected accounts are in the way: they are to be disconnected.
     Accounts,
+    /// Consents that wait for a choice or a completion are in the way: they are to be given back.
+    Choices,
     /// The project and all its rows are gone, but for those of the audit trail.
     Done,
     /// Some rows were deleted, and there may be more.
     Rows,
 }
 
-/// Deletes up to `limit` rows of a project, and at last the project. No account: its consent may have to be revoked.
+/// Deletes up to `limit` rows of a project, and at last the project. No account, and nothing that waits for a choice:
+/// its consent may have to be revoked.
 /// Whatever is finishing a connection meanwhile finds it gone, and connects nothing.
 pub fn sweep(db: &Transaction<'_>, project: ProjectId, limit: u32) -> Result<Sweep, Error> {
     let delete_some = |statements: &[&str]| {
@@ -98,8 +99,11 @@ pub fn sweep(db: &Transaction<'_>, project: ProjectId, limit: u32) -> Result<Swe
     if delete_some(&WAITING)? {
         return Ok(Sweep::Rows);
     }
-    let account = "SELECT id FROM integrations WHERE project_id = :project LIMIT 1";
-    if one(db, account, named_params! {":project": project}, |_| Ok(()))?.is_some() {
+    let has = |row| Ok::<_, Error>(one(db, row, named_params! {":project": project}, |_| Ok(()))?.is_some());
+    if has("SELECT id FROM selections WHERE project_id = :project LIMIT 1")? {
+        return Ok(Sweep::Choices);
+    }
+    if has("SELECT id FROM integrations WHERE project_id = :project LIMIT 1")? {
         return Ok(Sweep::Accounts);
     }
     if delete_some(&LASTING)? {
@@ -125,7 +129,7 @@ fn read(row: &Row<'_>) -> Result<Project, Error> {
 mod tests {
     use super::*;
     use crate::store::fixture::Fixture;
-    use crate::store::integrations;
+    use crate::store::{flows, integrations};
 
     #[test]
     fn projects_are_found_by_name_and_listed_oldest_first() {
@@ -144,15 +148,24 @@ mod tests {
         for name in ["a", "b", "c"] {
             fixture.profile(name);
         }
-        fixture.pending("token");
+        let selection = fixture.pending("token");
+        let begun = fixture.new_flow();
+        fixture.write(|db| flows::insert(db, &begun)).unwrap();
         fixture.app("twitter", "c1");
         let grant = fixture.grant("twitter", "s");
         let account = fixture.integration(grant, None, "u");
         let held = count_holdings(&fixture.db, ours).unwrap();
-        assert_eq!(held, Holdings { profiles: 3, accounts: 1, apps: 1, keys: 0, grants: 1, pending: 1 });
+        assert_eq!(held, Holdings { profiles: 3, accounts: 1, apps: 1, keys: 0, grants: 1, pending: 2 });
         let others = count_holdings(&fixture.db, theirs).unwrap();
         let step = |fixture: &mut Fixture| fixture.write(|db| sweep(db, ours, 2)).unwrap();
-        assert_eq!([step(&mut fixture), step(&mut fixture)], [Sweep::Rows; 2], "the choice, and its flow");
+        assert_eq!(step(&mut fixture), Sweep::Rows, "what waits for its person");
+        assert_eq!(
+            [step(&mut fixture), step(&mut fixture)],
+            [Sweep::Choices; 2],
+            "their consents are to be given back"
+        );
+        fixture.write(|db| selections::delete(db, ours, selection.id)).unwrap();
+        assert_eq!(step(&mut fixture), Sweep::Rows, "the flow of the choice");
         assert_eq!([step(&mut fixture), step(&mut fixture)], [Sweep::Accounts; 2]);
         fixture.write(|db| integrations::delete(db, ours, account.id)).unwrap();
         assert_eq!([(); 4].map(|()| step(&mut fixture)), [Sweep::Rows; 4], "grant, app, two profiles, and one");
