@@ -1,7 +1,7 @@
 //! Bounds for the text that platforms and account owners send, before it is stored or shown.
 //!
-//! A name may be cut, because people only read it. An id, a URL, a scope or a token is taken whole or not at all: cut
-//! or mended, it would be another one.
+//! A name may be cut, because people only read it. An id, a URL, a scope or a token is taken whole or not at all, but
+//! for the white space around it: cut or mended, it would be another one.
 
 use serde_json::Value;
 use url::Url;
@@ -41,11 +41,19 @@ fn cut(text: &str, most: usize) -> Option<String> {
     Some(kept.trim_end().to_owned()).filter(|name| !name.is_empty())
 }
 
-/// True for an id. U+FFFD stands for something unknown, which could make two ids one.
+/// True for the empty text, and for a word that a server's language writes in place of a missing value.
+#[must_use]
+pub fn is_nothing(text: &str) -> bool {
+    ["", "nan", "none", "null", "undefined"].iter().any(|word| text.trim().eq_ignore_ascii_case(word))
+}
+
+/// True for an id. U+FFFD stands for something unknown, and a word for nothing may stand for anybody: they could make
+/// two ids one.
 #[must_use]
 pub fn is_id(text: &str) -> bool {
     let is_odd = |c: char| breaks_text(c) || turns_text(c) || c == char::REPLACEMENT_CHARACTER;
-    !text.trim().is_empty() && text.len() <= MAX_ID && !text.contains(is_odd)
+    let is_object = text.eq_ignore_ascii_case("[object Object]");
+    !is_nothing(text) && !is_object && text.len() <= MAX_ID && !text.contains(is_odd)
 }
 
 /// True for an http(s) URL. Callers parse these URLs and browsers follow them.
@@ -127,6 +135,10 @@ mod tests {
     fn ids_urls_scopes_and_tokens_are_taken_whole_or_not_at_all() {
         assert!(is_id(&"1".repeat(255)) && is_id("urn:li:person:a b") && is_id("É"));
         for text in ["", " ", "a\nb", "a\0", "a\u{202e}b", "a\u{fffd}", "\u{7f}", &"1".repeat(256)] {
+            assert!(!is_id(text), "{text:?}");
+        }
+        assert!(is_id("0") && is_id("nullable") && is_id("did:plc:none"));
+        for text in ["null", "NULL", "undefined", "None", "NaN", "[object Object]", "[object object]"] {
             assert!(!is_id(text), "{text:?}");
         }
         assert!(is_web_url("https://a.example/é?x=1#y") && is_web_url("http://127.0.0.1:1/"));

@@ -90,11 +90,12 @@ impl OauthClient<'_> {
     fn read_account(&self, json: &Value, status: u16) -> Result<Account, PlatformError> {
         let platform = &*self.platform;
         let account = platform.identity.read.read(json).and_then(|account| {
-            let account = match &platform.server {
+            let is_named = |account: &Account| bounds::is_id(&account.platform_user_id);
+            let known = Some(account).filter(is_named).map(|account| match &platform.server {
                 Some(server) => server.qualify(account),
                 None => account,
-            };
-            if bounds::is_id(&account.platform_user_id) { Ok(account) } else { Err(Unidentified::Unreadable) }
+            });
+            known.filter(is_named).ok_or(Unidentified::Unreadable)
         });
         account.map_err(|why| unread(platform, Step::Identity, json, status, why))
     }

@@ -11,7 +11,7 @@ use serde_json::{Map, Value};
 use zeroize::Zeroizing;
 
 use super::error_answer::is_known;
-use crate::domain::bounds;
+use crate::domain::bounds::{self, is_nothing};
 use crate::domain::grant::{IssuedTokens, TokenSet};
 use crate::domain::platform_error::Step;
 use crate::domain::secret::SecretString;
@@ -132,11 +132,6 @@ const TOKENS: [&str; 3] = ["access_token", "id_token", "refresh_token"];
 fn trimmed(value: Option<&Value>) -> Option<SecretString> {
     let is_token = |token: &&str| bounds::is_token(token) && !is_nothing(token);
     value.and_then(Value::as_str).map(str::trim).filter(is_token).map(SecretString::from)
-}
-
-/// True for the empty text, and for the word that a server's language writes in place of a missing value.
-fn is_nothing(text: &str) -> bool {
-    ["", "none", "null", "undefined"].iter().any(|word| text.trim().eq_ignore_ascii_case(word))
 }
 
 /// The new refresh token; `None` where the old one stays.

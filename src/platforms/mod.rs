@@ -389,13 +389,14 @@ impl From<Unidentified> for Failure {
     }
 }
 
-/// A member that is a non-empty string, or a whole number: ids come as either. A number that was written with a
-/// fraction or an exponent is taken only where it is exact, because rounding could make two ids one.
+/// A member that is a non-empty string, without the white space around it, or a whole number: ids come as either. A
+/// number that was written with a fraction or an exponent is taken only where it is exact, because rounding could make
+/// two ids one.
 pub(crate) fn text(value: &Value, pointer: &str) -> Option<String> {
     /// The largest number below which a float is exact.
     const EXACT: f64 = 9_007_199_254_740_992.0;
     match value.pointer(pointer)? {
-        Value::String(text) if !text.trim().is_empty() => Some(text.clone()),
+        Value::String(text) => Some(text.trim().to_owned()).filter(|text| !text.is_empty()),
         Value::Number(number) if number.is_f64() => number
             .as_f64()
             .filter(|float| float.fract() == 0.0 && float.abs() < EXACT)

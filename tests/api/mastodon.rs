@@ -233,6 +233,15 @@ async fn equal_ids_at_two_servers_are_two_accounts_and_each_server_hears_of_its_
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_word_for_nothing_is_nobodys_id_at_a_server_either() {
+    let instance = Instance::start().await;
+    let broker = broker().await;
+    instance.script("/api/v1/accounts/verify_credentials", 200, r#"{"id":"null","username":"ada"}"#);
+    let location = back(&broker, &begin(&broker, &instance).await, "code=a").await;
+    assert_eq!(parameter(&location, "error").as_deref(), Some("identity_unavailable"), "{location}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_server_is_told_of_the_broker_once() {
     let instance = Instance::start().await;
     let mut broker = broker().await;

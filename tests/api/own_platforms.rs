@@ -314,3 +314,29 @@ async fn what_a_server_without_metadata_still_needs_is_named() {
     let broker = broker(&server, &format!("{issuer}{endpoints}identity_from = \"id_token\"")).await;
     assert_eq!(parameter(&broker.begin("own", "").await, "scope").as_deref(), Some("openid"));
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_word_for_nothing_names_nobody_and_white_space_makes_nobody_else() {
+    let server = AnyServer::start(|asked, _| match asked.path.as_str() {
+        "/token" => answer(
+            &json!({"access_token": format!("of-{}", asked.field("code").unwrap_or_default()), "expires_in": 3600})
+                .to_string(),
+        ),
+        _ => answer(
+            &json!({"sub": asked.header("authorization").replace("Bearer of-", "").replace('_', " ")}).to_string(),
+        ),
+    })
+    .await;
+    let broker = broker(&server, OWN).await;
+    for word in ["null", "NULL", "undefined", "None", "NaN", "[object_Object]", "_null_"] {
+        let (_, location) = come_back(&broker, "own", &format!("code={word}&state={{state}}")).await;
+        assert_eq!(parameter(&location, "error").as_deref(), Some("identity_unavailable"), "{word}: {location}");
+    }
+    let mut ids = Vec::new();
+    for id in ["77", "_77_", "0"] {
+        let (_, location) = come_back(&broker, "own", &format!("code={id}&state={{state}}")).await;
+        ids.push(parameter(&location, "integrationId").unwrap_or_else(|| panic!("{location}")));
+    }
+    assert!(ids[0] == ids[1] && ids[1] != ids[2], "{ids:?}");
+    assert_eq!(broker.detail(&ids[0]).await["platformUserId"], "77");
+}
