@@ -294,7 +294,14 @@ mod tests {
     }
 
     fn trouble(kind: Failure) -> RefreshFailure {
-        RefreshFailure { kind, status: None, platform_code: None, at: at(50), backup_taken_at: None }
+        RefreshFailure {
+            kind,
+            status: None,
+            platform_code: None,
+            at: at(50),
+            backup_taken_at: None,
+            refused_alone: None,
+        }
     }
 
     fn grant(refresh: RefreshState) -> Grant {

@@ -1,5 +1,7 @@
 //! The latest failure to refresh a grant, as it is stored and shown.
 
+use std::time::Duration;
+
 use serde::{Deserialize, Serialize};
 
 use super::failure::Failure;
@@ -21,6 +23,34 @@ pub struct RefreshFailure {
     /// When the backup was taken that the rejected token came from. The same form as `at`.
     #[serde(default, with = "millis_if_any", skip_serializing_if = "Option::is_none")]
     pub backup_taken_at: Option<Timestamp>,
+    /// The refusals in a row, up to this one, that came while the app succeeded with other grants.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub refused_alone: Option<RefusedAlone>,
+}
+
+/// Refusals of one grant while its app succeeded with others.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RefusedAlone {
+    count: u32,
+    /// Time of the first. Stored like the failure's.
+    #[serde(with = "millis")]
+    since: Timestamp,
+}
+
+impl RefusedAlone {
+    /// Counts another one.
+    #[must_use]
+    pub fn and(before: Option<Self>, now: Timestamp) -> Self {
+        let Self { count, since } = before.unwrap_or(Self { count: 0, since: now });
+        Self { count: count.saturating_add(1), since }
+    }
+
+    /// True when it is the grant that is refused: five times, over a day or more. Something in front of the platform,
+    /// or a part of it, may refuse some of an app's grants for hours.
+    #[must_use]
+    pub fn is_proof(self, now: Timestamp) -> bool {
+        self.count >= 5 && self.since.until(now) >= Duration::from_hours(24)
+    }
 }
 
 impl RefreshFailure {
@@ -33,7 +63,7 @@ impl RefreshFailure {
     /// A failure for which no platform was asked.
     #[must_use]
     pub const fn unasked(kind: Failure, at: Timestamp) -> Self {
-        Self { kind, status: None, platform_code: None, at, backup_taken_at: None }
+        Self { kind, status: None, platform_code: None, at, backup_taken_at: None, refused_alone: None }
     }
 
     /// The same as one of the grant's past refreshes.
@@ -95,7 +125,14 @@ mod tests {
     fn a_token_from_a_backup_says_from_which() {
         let at = Timestamp::from_millis(1_777_797_216_445);
         let kind = Failure::RestoredFromBackup;
-        let failure = RefreshFailure { kind, status: Some(400), platform_code: None, at, backup_taken_at: Some(at) };
+        let failure = RefreshFailure {
+            kind,
+            status: Some(400),
+            platform_code: None,
+            at,
+            backup_taken_at: Some(at),
+            refused_alone: None,
+        };
         let stored = serde_json::to_string(&failure).unwrap();
         assert!(stored.ends_with(r#""at":1777797216445,"backup_taken_at":1777797216445}"#), "{stored}");
         assert_eq!(serde_json::from_str::<RefreshFailure>(&stored).unwrap(), failure);
@@ -124,8 +161,13 @@ mod tests {
         let at = Timestamp::from_millis(1_777_797_216_445);
         let platform_code = Some("invalid_grant".to_owned());
         let kind = Failure::PlatformAnswerUnreadable;
-        let expected = RefreshFailure { kind, status: Some(400), platform_code, at, backup_taken_at: None };
+        let expected =
+            RefreshFailure { kind, status: Some(400), platform_code, at, backup_taken_at: None, refused_alone: None };
         assert_eq!(failure, expected);
         assert_eq!(serde_json::to_string(&failure).unwrap(), stored("platform_answer_unreadable"));
+        let alone = RefreshFailure { refused_alone: Some(RefusedAlone::and(None, at)), ..failure };
+        let stored = serde_json::to_string(&alone).unwrap();
+        assert!(stored.ends_with(r#""refused_alone":{"count":1,"since":1777797216445}}"#), "{stored}");
+        assert_eq!(serde_json::from_str::<RefreshFailure>(&stored).unwrap(), alone);
     }
 }

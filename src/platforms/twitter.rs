@@ -119,11 +119,11 @@ const REFUSALS: &[Refusal] = &[
     },
     Refusal {
         words: &["account is suspended"],
-        ..Refusal::api(Failure::AccountInactive, "X API error codes, 64, 2026-08")
+        ..Refusal::token_or_api(Failure::AccountInactive, "X API error codes, 64, 2026-08")
     },
     Refusal {
         words: &["temporarily locked"],
-        ..Refusal::api(Failure::AccountInactive, "X API error codes, 326, 2026-08")
+        ..Refusal::token_or_api(Failure::AccountInactive, "X API error codes, 326, 2026-08")
     },
     // A scope that was not granted, or a token that the person revoked at once.
     Refusal { status: Some(403), ..Refusal::api(Failure::PermissionMissing, "X OpenAPI, users.read, 2026-08") },

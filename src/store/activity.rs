@@ -74,7 +74,14 @@ mod tests {
         let later = start.plus(Duration::from_hours(2));
         let trouble = |at| {
             let kind = Failure::PlatformUnavailable;
-            Some(RefreshFailure { kind, status: None, platform_code: None, at, backup_taken_at: None })
+            Some(RefreshFailure {
+                kind,
+                status: None,
+                platform_code: None,
+                at,
+                backup_taken_at: None,
+                refused_alone: None,
+            })
         };
         fixture.change(grant, |grant| Ok(Grant { trouble: trouble(start), failures: 1, ..grant }));
         // The same failure, looked at again.

@@ -313,6 +313,7 @@ mod tests {
             platform_code: Some("x".to_owned()),
             at: now,
             backup_taken_at: None,
+            refused_alone: None,
         });
         let refreshes = [
             RefreshState::Idle,
@@ -395,6 +396,7 @@ mod tests {
                 platform_code: None,
                 at: asked_at,
                 backup_taken_at: None,
+                refused_alone: None,
             }),
             failures: 2,
             refresh: RefreshState::AnsweredInDoubt { asked_at, answer: sealed(3) },

@@ -465,6 +465,7 @@ mod tests {
             platform_code: None,
             at: ended,
             backup_taken_at: None,
+            refused_alone: None,
         };
         let updated_at =
             |fixture: &Fixture| find_detail(&fixture.db, ours, id).unwrap().unwrap().integration.updated_at;

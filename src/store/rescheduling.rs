@@ -215,7 +215,7 @@ mod tests {
     use crate::store::{grants, oauth_apps};
 
     fn trouble(kind: Failure, at: Timestamp) -> RefreshFailure {
-        RefreshFailure { kind, status: Some(503), platform_code: None, at, backup_taken_at: None }
+        RefreshFailure { kind, status: Some(503), platform_code: None, at, backup_taken_at: None, refused_alone: None }
     }
 
     fn due(fixture: &Fixture, now: Timestamp) -> Vec<GrantId> {

@@ -427,6 +427,48 @@ async fn an_account_that_is_refused_while_others_succeed_is_to_be_reconnected() 
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn an_account_that_alone_is_refused_with_a_code_for_more_than_a_day_is_to_be_reconnected() {
+    let platform = StandIn::start("quince").await;
+    let broker = TestBroker::builder().toml(&platform.toml()).start().await;
+    let dead = platform.connect(&broker, "dead").await;
+    platform.connect(&broker, "healthy").await;
+    platform.answer_refreshes_of("dead", Answer::Bytes(answer(403, "", br#"{"error":"access_denied"}"#)));
+    let mut told = Vec::new();
+    for _ in 0..6 {
+        broker.clock.advance(Duration::from_hours(7));
+        assert_eq!(broker.refresh_due().await, 1);
+        told.push(broker.detail(&dead).await["health"]["lastError"]["code"].take());
+    }
+    assert_eq!(told[..5], ["request_refused"; 5]);
+    assert_eq!(told[5], "refresh_rejected");
+    assert_eq!(broker.detail(&dead).await["authStatus"], "reconnect_required");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn maintenance_that_refuses_all_accounts_ends_none() {
+    let platform = StandIn::start("quince").await;
+    let broker = TestBroker::builder().toml(&platform.toml()).start().await;
+    let late = platform.connect(&broker, "late").await;
+    platform.connect(&broker, "healthy").await;
+    platform.answer_refreshes_with(Answer::Bytes(answer(400, "", br#"{"error":"maintenance"}"#)));
+    for _ in 0..12 {
+        broker.clock.advance(Duration::from_hours(7));
+        assert_eq!(broker.refresh_due().await, 0);
+    }
+    // It ends for one of them first.
+    platform.answer_refreshes_of("healthy", Answer::Fresh);
+    for _ in 0..4 {
+        broker.clock.advance(Duration::from_hours(7));
+        assert_eq!(broker.refresh_due().await, 1);
+    }
+    assert_eq!(broker.detail(&late).await["health"]["lastError"]["code"], "request_refused");
+    platform.answer_refreshes_with(Answer::Fresh);
+    broker.clock.advance(Duration::from_hours(7));
+    assert_eq!(broker.refresh_due().await, 2);
+    assert_eq!(broker.detail(&late).await["health"]["state"], "ok");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn no_page_in_front_of_a_platform_ends_an_account() {
     for (page, code) in [
         ("<html>401 Authorization Required</html>", "platform_unavailable"),

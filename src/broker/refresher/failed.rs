@@ -12,7 +12,7 @@ use crate::domain::grant::Grant;
 use crate::domain::id::{GrantId, ProjectId};
 use crate::domain::platform_error::PlatformError;
 use crate::domain::refresh::{Failed, LAPSED, RefreshState, Reply, may_be_of_settings};
-use crate::domain::refresh_failure::RefreshFailure;
+use crate::domain::refresh_failure::{RefreshFailure, RefusedAlone};
 use crate::domain::renewal::{Jitter, Renewal, retry_at};
 use crate::domain::throttle::{NewPause, Owned, Pause};
 use crate::domain::time::Timestamp;
@@ -43,7 +43,8 @@ impl Refresher {
     /// Records how a refresh failed, and what follows from it. `permit`: of the call to the platform, if one was made.
     pub(super) async fn failed(&self, grant: &Grant, error: PlatformError, permit: Option<Permit>) -> Landing {
         let now = self.core().clock.now();
-        let kind = self.judge(grant, &error, now);
+        let refused_alone = self.refused_alone(grant, &error, now);
+        let kind = self.judge(grant, &error, refused_alone, now);
         let restore = self.restore_behind(grant, kind).await;
         let kind = if restore.is_some() { Failure::RestoredFromBackup } else { kind };
         let who_can_help = count_failure(kind, &grant.platform);
@@ -61,7 +62,7 @@ impl Refresher {
         let due_at = retry_at(kind, grant.failures + 1, error.retry_after, now, Jitter::draw(&*self.core().entropy));
         let PlatformError { status, code: platform_code, may_have_acted, is_in_answer, .. } = error;
         let backup_taken_at = restore.map(|restore| restore.taken_at);
-        let trouble = RefreshFailure { kind, status, platform_code, at: now, backup_taken_at };
+        let trouble = RefreshFailure { kind, status, platform_code, at: now, backup_taken_at, refused_alone };
         let reply = match (is_in_answer, may_have_acted) {
             (true, _) => Reply::StoredRejection,
             (_, true) => Reply::Unanswered,
@@ -108,17 +109,49 @@ impl Refresher {
         (grant.issued_at <= restore.restored_at).then_some(restore)
     }
 
+    /// Counts a definite refusal if the app succeeded with other grants since the one before.
+    fn refused_alone(&self, grant: &Grant, error: &PlatformError, now: Timestamp) -> Option<RefusedAlone> {
+        let is_definite = error.failure == Failure::RequestRefused && !error.is_page && error.code.is_some();
+        let before = grant.trouble.as_ref().filter(|before| is_definite && before.kind == error.failure)?;
+        let is_alone = self.0.throttle.has_succeeded_since(&self.app_of_stored(grant), before.at);
+        if is_alone { Some(RefusedAlone::and(before.refused_alone, now)) } else { before.refused_alone }
+    }
+
+    /// True when a refusal that may have other reasons is about this grant.
+    fn is_about_grant(
+        &self,
+        grant: &Grant,
+        error: &PlatformError,
+        refused_alone: Option<RefusedAlone>,
+        now: Timestamp,
+    ) -> bool {
+        match error.failure {
+            // Refused three times over a quarter of an hour, while the app succeeded with other grants. A proxy's
+            // answer may differ between grants for reasons of its own.
+            Failure::AppOrGrantRejected if !error.is_page && grant.failures >= 2 => grant
+                .trouble
+                .as_ref()
+                .filter(|before| before.kind == error.failure)
+                .is_some_and(|before| self.0.throttle.has_succeeded_since(&self.app_of_stored(grant), before.at)),
+            // An access token that still works is worth more than a verdict.
+            Failure::RequestRefused => {
+                refused_alone.is_some_and(|alone| alone.is_proof(now))
+                    && grant.access_expires_at.is_some_and(|expires_at| expires_at <= now)
+            }
+            _ => false,
+        }
+    }
+
     /// The meaning of a failure, given what is known of the grant and its app.
-    fn judge(&self, grant: &Grant, error: &PlatformError, now: Timestamp) -> Failure {
+    fn judge(
+        &self,
+        grant: &Grant,
+        error: &PlatformError,
+        refused_alone: Option<RefusedAlone>,
+        now: Timestamp,
+    ) -> Failure {
         let (upstream, mut kind) = (&self.core().upstream, error.failure);
-        // Refused three times over a quarter of an hour, while the app succeeded with other grants: it is this grant.
-        // A proxy's answer may differ between grants for reasons of its own.
-        if kind == Failure::AppOrGrantRejected
-            && !error.is_page
-            && grant.failures >= 2
-            && let Some(before) = grant.trouble.as_ref().filter(|before| before.kind == kind)
-            && self.0.throttle.has_succeeded_since(&self.app_of_stored(grant), before.at)
-        {
+        if self.is_about_grant(grant, error, refused_alone, now) {
             kind = Failure::RefreshRejected;
         }
         if kind != Failure::RefreshRejected {

@@ -227,7 +227,7 @@ mod tests {
 
     fn trouble(at: Timestamp) -> RefreshFailure {
         let kind = Failure::PlatformUnavailable;
-        RefreshFailure { kind, status: None, platform_code: None, at, backup_taken_at: None }
+        RefreshFailure { kind, status: None, platform_code: None, at, backup_taken_at: None, refused_alone: None }
     }
 
     #[test]

@@ -138,6 +138,7 @@ mod tests {
             platform_code: None,
             at: now,
             backup_taken_at: None,
+            refused_alone: None,
         };
         fixture.change(grant.id, |grant| grant.ended(FailureReason::TokenExpired, trouble));
         let expired = AuthStatus::ReconnectRequired(FailureReason::TokenExpired);
@@ -202,6 +203,7 @@ mod tests {
             platform_code: None,
             at: now,
             backup_taken_at: None,
+            refused_alone: None,
         };
         fixture.change(ended, |grant| grant.ended(FailureReason::RefreshRejected, trouble));
         let revoked = AuthStatus::ReconnectRequired(FailureReason::AccessRevoked);

@@ -337,6 +337,7 @@ mod tests {
                 platform_code: Some("invalid_request".to_owned()),
                 at: Timestamp::from_millis(1_777_797_216_445),
                 backup_taken_at: None,
+                refused_alone: None,
             }),
             is_in_doubt: false,
             reads: vec![TokenReads {
