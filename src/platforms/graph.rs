@@ -30,6 +30,7 @@ const TESTERS: &str = "NangoHQ/nango issue 5531, chatwoot issue 12656; Threads, 
 const PROOF: &str = "Graph API, Secure requests; facebookarchive/offline-conversion-file-uploader issue 7, 2026-11";
 const CHECKUP: &str =
     "Data Use Checkup; codingbadger/instant-tokens.com issue 27, genxbe/kirby3-instagram issue 8, 2026-11";
+const TRANSIENT: &str = "facebook-python-business-sdk, FacebookRequestError.api_transient_error, 2026-11";
 const LIMITS: &str = "Graph API, Rate limits, business use case limits, 2026-11";
 /// Limits of the app's requests.
 const THROTTLED: &[&str] = &["4", "32", "341", "613"];
@@ -103,6 +104,8 @@ pub(super) const REFUSALS: &[Refusal] = &[
     // The app's id or secret is wrong; nothing is known of the grant.
     Refusal {
         codes: &["190"],
+    // Whatever the code: the same request may work later.
+    Refusal { codes: &["is_transient"], ..Refusal::token_or_api(Failure::PlatformUnavailable, TRANSIENT) },
         words: &["error validating application"],
         ..Refusal::refresh(Failure::AppOrGrantRejected, ERRORS)
     },

@@ -319,6 +319,9 @@ impl Said {
         let types = ["/type", "/error/type", "/errors/0/type"].iter().filter_map(at);
         codes.extend(types.filter_map(|kind| kind.rsplit('/').next().map(str::to_owned)));
         let message: Vec<String> = MESSAGES.iter().filter_map(at).collect();
+        // Meta's, beside any code.
+        let is_transient = answer.pointer("/error/is_transient") == Some(&Value::Bool(true));
+        codes.extend(is_transient.then(|| "is_transient".to_owned()));
         let subcode = SUBCODES.iter().find_map(at);
         Self { codes, subcode, message: message.join("\n").to_lowercase(), is_page: false }
     }
