@@ -46,11 +46,24 @@ impl OauthClient<'_> {
 /// sends errors with status 200, and a page is not the platform's.
 fn is_confirmed(revocation: &Revocation, json: &Value) -> bool {
     let is_denied = |name: &&str| json.get(*name) == Some(&Value::Bool(false));
+    let says_error = |name: &&str| json.get(*name).and_then(Value::as_str) == Some("error");
     match revocation {
         Revocation::Delete { .. } => json.get("success") == Some(&Value::Bool(true)),
         _ if ["ok", "revoked", "success"].iter().any(is_denied) => false,
-        _ => ["error", "errors"].iter().all(|name| json.get(*name).is_none_or(says_no_error)),
+        _ if ["message", "status"].iter().any(says_error) => false,
+        _ => {
+            CODES.iter().filter_map(|pointer| json.pointer(pointer)).all(|code| says_no_error(code) || is_success(code))
+        }
     }
+}
+
+/// Where a body has the code of a failure.
+const CODES: [&str; 7] = ["/code", "/data/error_code", "/errcode", "/error", "/errorCode", "/error_code", "/errors"];
+
+/// True for a success's status once more, or a word for it.
+fn is_success(code: &Value) -> bool {
+    let is_status = code.as_u64().is_some_and(|code| (200..300).contains(&code));
+    is_status || code.as_str().is_some_and(|code| code.eq_ignore_ascii_case("success"))
 }
 
 fn deletion(url: Url, tokens: &TokenSet) -> Request {
@@ -111,6 +124,13 @@ mod tests {
             (json!({"revoked": false}), false),
             (json!({"success": false}), false),
             (json!({"errors": [{"message": "x"}]}), false),
+            (json!({"code": "success"}), true),
+            (json!({"data": {"error_code": 0}, "message": "success"}), true),
+            (json!({"data": {"error_code": 10002}, "message": "error"}), false),
+            (json!({"status": "error"}), false),
+            (json!({"code": 2, "message": "x"}), false),
+            (json!({"error_code": "10002"}), false),
+            (json!({"errcode": 40001, "errmsg": "x"}), false),
         ] {
             assert_eq!(is_confirmed(&endpoint, &answer), expected, "{answer}");
         }
