@@ -143,7 +143,7 @@ impl Broker {
             FlowStage::Ended { outcome, .. } => outcome,
         };
         let (project, flow_id, profile_id) = (flow.project_id, flow.id, flow.profile_id);
-        let Flow { platform, client_id, redirect_uri, cancel_redirect_uri, headless, reconnects, .. } = flow;
+        let Flow { platform, client_id, scopes, redirect_uri, cancel_redirect_uri, headless, reconnects, .. } = flow;
         let (now, waits_for_caller) = (self.clock.now(), outcome == Outcome::CompletionRequired);
         let is_mismatch = matches!(outcome, Outcome::Failed { failure: Failure::AccountMismatch, .. });
         let to_reconnect = reconnects.filter(|_| is_mismatch);
@@ -156,7 +156,7 @@ impl Broker {
                     Some(id) => integrations::find(db, project, id)?.is_none(),
                     None => false,
                 };
-                let found = find_ending(db, (project, flow_id), outcome, at, now)?;
+                let found = find_ending(db, (project, flow_id), &scopes, outcome, at, now)?;
                 Ok::<_, Error>((project_name, profile_name, found, is_account_gone))
             })
             .await?;
@@ -212,10 +212,11 @@ enum Found {
     Waits(Option<Selection>),
 }
 
-/// Reads what else belongs to the outcome of a flow. `at`: where its person said no, if they did.
+/// Reads what else belongs to the outcome of a flow that asked for `scopes`. `at`: where its person said no, if they did.
 fn find_ending(
     db: &Connection,
     (project, flow): (ProjectId, FlowId),
+    scopes: &[String],
     outcome: Outcome,
     at: CancelledAt,
     now: Timestamp,
@@ -227,7 +228,7 @@ fn find_ending(
             for id in ids.iter().filter_map(|id| id.parse::<IntegrationId>().ok()) {
                 integrations.extend(integrations::find(db, project, id)?.map(|found| found.judged(now)));
             }
-            let missing_scopes = missing_scopes(db, project, &integrations)?;
+            let missing_scopes = missing_scopes(db, project, scopes, &integrations)?;
             Ending::Connected { ids, integrations, missing_scopes, findings: findings.map(Box::new) }
         }
         Outcome::Failed { failure, findings } => Ending::Failed { failure, findings },
@@ -246,9 +247,14 @@ fn cancelled_at(flow: &Flow) -> CancelledAt {
     }
 }
 
-/// The scopes that the person left out of the consent that covers these accounts.
-fn missing_scopes(db: &Connection, project: ProjectId, connected: &[Integration]) -> Result<Vec<String>, Error> {
+/// The requested scopes that the person left out of the consent that covers these accounts.
+fn missing_scopes(
+    db: &Connection,
+    project: ProjectId,
+    requested: &[String],
+    connected: &[Integration],
+) -> Result<Vec<String>, Error> {
     let Some(first) = connected.first() else { return Ok(Vec::new()) };
     let grant = grants::find(db, project, first.grant_id)?;
-    Ok(grant.map_or_else(Vec::new, |grant| scopes::missing(&grant.requested_scopes, &grant.scopes)))
+    Ok(grant.map_or_else(Vec::new, |grant| scopes::missing(requested, &grant.scopes)))
 }

@@ -175,7 +175,7 @@ impl Core {
             client_id: under.client_id.clone(),
             subject: subject.clone(),
             scopes: consent.scopes().to_vec(),
-            requested_scopes: under.requested_scopes.clone(),
+            requested_scopes: self.requested_scopes(tx, under, known.as_ref())?,
             consented_at: now,
             issued_at: consent.issued.issued_at,
             access_expires_at,
@@ -220,6 +220,26 @@ impl Core {
             );
             None
         })
+    }
+
+    /// The scopes that count as asked for: also those that other profiles, which go on with the same grant, were
+    /// connected with, as far as the operator still asks for them. Otherwise nobody would see that they are gone.
+    fn requested_scopes(
+        &self,
+        tx: &Transaction<'_>,
+        under: &Under,
+        known: Option<&Grant>,
+    ) -> Result<Vec<String>, Error> {
+        let mut requested = under.requested_scopes.clone();
+        let Some(known) = known else { return Ok(requested) };
+        let accounts = integrations::list_on_grant(tx, under.project_id, known.id)?;
+        if accounts.iter().any(|other| other.profile_id != under.profile_id) {
+            let allowed = self.upstream.allowed_scopes(&under.platform);
+            let kept = known.requested_scopes.iter().filter(|scope| allowed.contains(scope));
+            let kept: Vec<String> = kept.filter(|scope| !requested.contains(scope)).cloned().collect();
+            requested.extend(kept);
+        }
+        Ok(requested)
     }
 
     /// Inserts the account's integration under the flow's profile, or updates the known one. Also returns the grant

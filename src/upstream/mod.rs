@@ -83,6 +83,12 @@ impl Upstream {
         self.platforms.find(platform).map(ConfiguredPlatform::platform)
     }
 
+    /// The configured scopes, those that are asked for only when named among them.
+    #[must_use]
+    pub fn allowed_scopes(&self, platform: &str) -> Vec<String> {
+        self.oauth_platform(platform).map_or_else(Vec::new, Platform::allowed_scopes)
+    }
+
     /// The configured scopes that it takes to read whose account it is, or to keep its tokens alive.
     #[must_use]
     pub fn needed_scopes(&self, platform: &str) -> Vec<String> {

@@ -574,6 +574,23 @@ async fn scopes_that_were_unticked_are_reported_as_missing() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn scopes_that_another_profile_takes_away_are_reported_as_missing() {
+    let broker = TestBroker::start().await;
+    let made = broker.call("POST", "/v1/profiles", Some(json!({"name": "two"}))).await;
+    let other = made.json["profile"]["id"].as_str().unwrap().to_owned();
+    let fewer = format!("profileId={other}&scopes=user.info.basic");
+    let id = broker.connect("tiktok", "").await;
+    let begun = broker.begin("tiktok", &fewer).await;
+    let page = broker.browse(&broker.consent(&begun, &Answer::allow())).await;
+    assert!(page.text.contains("TikTok is connected") && !page.text.contains("Some permissions"), "{}", page.text);
+    let detail = broker.detail(&id).await;
+    assert_eq!(detail["scopes"], json!(["user.info.basic"]));
+    assert_eq!(detail["missingScopes"], json!(["user.info.profile", "video.publish", "video.upload"]));
+    assert_eq!(broker.connect("tiktok", "").await, id);
+    assert_eq!(broker.detail(&id).await["missingScopes"], json!([]));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn nothing_is_missing_where_everything_was_granted() {
     let broker = TestBroker::start().await;
     for platform in sandbox::platforms() {
