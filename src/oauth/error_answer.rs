@@ -94,12 +94,14 @@ impl ErrorAnswer {
             Some(Value::Object(_)) => text("/error/status").or_else(|| text("/error/code")),
             _ => ["/code", "/error_type", "/reason", "/title"].iter().find_map(|pointer| text(pointer)),
         };
+        let said = Said::read(answer);
         let code = code.and_then(|code| code_of(&code)).or_else(|| {
-            // Any code that may decide is told. A number in `error` is the status once more.
-            let status = text("/error");
-            Said::codes_of(answer).iter().filter(|code| Some(*code) != status.as_ref()).find_map(|code| code_of(code))
+            // Any code that may decide is told. A status in `error` is that of the answer once more.
+            let status =
+                answer.get("error").filter(|code| code.as_u64().is_some_and(|code| code < 600)).map(Value::to_string);
+            said.codes.iter().filter(|code| Some(*code) != status.as_ref()).find_map(|code| code_of(code))
         });
-        Self { code, said: Said::read(answer), is_markup: false, is_throttled: false }
+        Self { code, said, is_markup: false, is_throttled: false }
     }
 
     /// Reads an API's answer, whose body should be JSON, and is a sentence of plain text at some.
@@ -293,7 +295,7 @@ impl ErrorAnswer {
                 || code.contains(char::is_whitespace)
                 || STATUSES.iter().any(|name| code.eq_ignore_ascii_case(name))
         };
-        self.said.codes.iter().any(|code| !is_status(code) && code != "about:blank")
+        self.said.codes.iter().any(|code| !is_status(code))
     }
 }
 
@@ -449,6 +451,14 @@ mod tests {
             (401, json!({"message": "Unauthorized", "error": 401}), AppOrGrantRejected, None),
             (402, json!({"title": "CreditsDepleted"}), BillingLimitReached, Some("CreditsDepleted")),
             (403, json!([]), ExchangeRejected, None),
+            (400, json!({"error": 777}), ExchangeRejected, Some("777")),
+            (400, json!({"data": {"error_code": 1042}}), ExchangeRejected, Some("1042")),
+            (
+                400,
+                json!({"title": "Invalid Request", "type": "https://api.x.com/2/problems/invalid-request"}),
+                ExchangeRejected,
+                Some("invalid-request"),
+            ),
             (503, json!({"error": "invalid_client"}), PlatformUnavailable, Some("invalid_client")),
         ] {
             let read = ErrorAnswer::read(&answer);

@@ -317,11 +317,12 @@ impl Said {
         let mut codes = Self::codes_of(answer);
         // X identifies a problem by a URL (RFC 9457).
         let types = ["/type", "/error/type", "/errors/0/type"].iter().filter_map(at);
+        let types = types.filter(|kind| kind != "about:blank");
         codes.extend(types.filter_map(|kind| kind.rsplit('/').next().map(str::to_owned)));
-        let message: Vec<String> = MESSAGES.iter().filter_map(at).collect();
         // Meta's, beside any code.
         let is_transient = answer.pointer("/error/is_transient") == Some(&Value::Bool(true));
         codes.extend(is_transient.then(|| "is_transient".to_owned()));
+        let message: Vec<String> = MESSAGES.iter().filter_map(at).collect();
         let subcode = SUBCODES.iter().find_map(at);
         Self { codes, subcode, message: message.join("\n").to_lowercase(), is_page: false }
     }
@@ -357,6 +358,9 @@ const CODES: &[&str] = &[
     "/errors/0/resource",
     "/error/error_code",
     "/error/error",
+    "/error/details/code",
+    "/data/error_code",
+    "/detail/code",
     "/error/name",
     "/error/title",
     "/error/.tag",
@@ -458,6 +462,9 @@ mod tests {
             json!({"error": {"title": "x"}}),
             json!({"error_summary": "x/..", "error": {".tag": "x"}}),
             json!({"error": {"error": "x"}}),
+            json!({"error": {"details": {"code": "x"}}}),
+            json!({"data": {"error_code": "x"}}),
+            json!({"detail": {"code": "x"}}),
             json!({"error": ["x"]}),
             json!({"errors": ["x"]}),
             json!({"errors": [{"subcode": "x"}]}),
