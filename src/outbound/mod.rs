@@ -314,9 +314,10 @@ fn retry_after(headers: &HeaderMap) -> Option<Duration> {
     let text = |name: &HeaderName| headers.get(name)?.to_str().ok().map(str::trim);
     let now = || httpdate::parse_http_date(text(&header::DATE)?).ok();
     let after = if let Some(after) = text(&header::RETRY_AFTER) {
-        match after.parse() {
-            Ok(seconds) => Duration::from_secs(seconds),
-            Err(_) => httpdate::parse_http_date(after).ok()?.duration_since(now()?).unwrap_or_default(),
+        // Some servers send a fraction.
+        match after.parse::<f64>() {
+            Ok(seconds) if seconds >= 0.0 => Duration::from_secs_f64(seconds.min(MAX_RETRY_AFTER.as_secs_f64())),
+            _ => httpdate::parse_http_date(after).ok()?.duration_since(now()?).unwrap_or_default(),
         }
     } else {
         let of_spent = || X_RESETS.iter().find_map(text).filter(|_| is_throttled(headers));
@@ -396,6 +397,9 @@ mod tests {
             (&[("retry-after", "7")][..], Some(7)),
             (&[("retry-after", " 7 ")], Some(7)),
             (&[("retry-after", "7200")], Some(3600)),
+            (&[("retry-after", "900.5")], Some(900)),
+            (&[("retry-after", "-7")], None),
+            (&[("retry-after", "18446744073709551616")], Some(3600)),
             (&[("retry-after", "Sun, 06 Nov 1994 08:50:37 GMT"), ("date", date)], Some(60)),
             (&[("retry-after", "Sun, 06 Nov 1994 08:48:37 GMT"), ("date", date)], Some(0)),
             (&[("retry-after", "Sun, 06 Nov 1994 08:50:37 GMT")], None),
