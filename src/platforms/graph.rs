@@ -82,6 +82,11 @@ pub(super) const REFUSALS: &[Refusal] = &[
     // "… make sure your redirect_uri is identical to the one you used …", with several codes, and at Instagram and
     // Threads without a subcode.
     Refusal { words: &["redirect_uri", "identical"], ..Refusal::exchange(Failure::CallbackUrlRejected, MANUAL) },
+    // A sentence of Instagram's API before 2020, without a code of its own.
+    Refusal {
+        words: &["invalid redirect_uri"],
+        ..Refusal::exchange(Failure::CallbackUrlRejected, "Instagram API, OAuthException, 2018")
+    },
     Refusal { codes: &["1349126", "1349245"], ..Refusal::exchange(Failure::AppNotPublic, TESTERS) },
     Refusal { codes: &["100"], words: &["verification code"], ..Refusal::exchange(Failure::ExchangeRejected, MANUAL) },
     Refusal { codes: &["100"], words: &["authorization code"], ..Refusal::exchange(Failure::ExchangeRejected, MANUAL) },
@@ -99,13 +104,13 @@ pub(super) const REFUSALS: &[Refusal] = &[
         codes: &["OAuthRateLimitException"],
         ..Refusal::token(Failure::PlatformThrottled, "Instagram, rate limits of the token endpoint, 2026-11")
     },
+    // Whatever the code: the same request may work later.
+    Refusal { codes: &["is_transient"], ..Refusal::token_or_api(Failure::PlatformUnavailable, TRANSIENT) },
     // Instagram and Threads refuse a token younger than a day with this code. The token is good.
     Refusal { codes: &["190"], words: &["24 hours"], ..Refusal::refresh(Failure::RequestRefused, ERRORS) },
     // The app's id or secret is wrong; nothing is known of the grant.
     Refusal {
         codes: &["190"],
-    // Whatever the code: the same request may work later.
-    Refusal { codes: &["is_transient"], ..Refusal::token_or_api(Failure::PlatformUnavailable, TRANSIENT) },
         words: &["error validating application"],
         ..Refusal::refresh(Failure::AppOrGrantRejected, ERRORS)
     },

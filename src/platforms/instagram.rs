@@ -98,7 +98,6 @@ const REFUSALS: &[Refusal] = &[
     // Sentences of the API before 2020, whose code is that of every error.
     Refusal { words: &["invalid client id"], ..Refusal::exchange(Failure::CredentialsRejected, OLDER) },
     Refusal { words: &["redirect uri does not match"], ..Refusal::exchange(Failure::CallbackUrlRejected, OLDER) },
-    Refusal { words: &["invalid redirect_uri"], ..Refusal::exchange(Failure::CallbackUrlRejected, OLDER) },
     Refusal { words: &["not a developer of this app"], ..Refusal::exchange(Failure::AppNotPublic, OLDER) },
 ];
 

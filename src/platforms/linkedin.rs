@@ -218,7 +218,7 @@ pub(crate) fn read_logos(answer: &Value) -> Result<Vec<(String, Organization)>, 
 
 /// True when a role may post.
 pub(crate) fn posts(role: &str) -> bool {
-    POSTING_ROLES.contains(&role)
+    POSTING_ROLES.iter().any(|posting| posting.eq_ignore_ascii_case(role))
 }
 
 pub(crate) fn organization_account(role: &Role, organization: Organization) -> Account {
@@ -331,6 +331,7 @@ mod tests {
         assert_eq!(read_roles(&answer), Ok(vec![role("2414183", "ADMINISTRATOR"), role("7", "ANALYST")]));
         assert_eq!(read_roles(&json!({"status": 403})), Err(Unidentified::Unreadable));
         assert!(posts("CONTENT_ADMIN") && posts("CONTENT_ADMINISTRATOR") && !posts("ANALYST") && !posts(""));
+        assert!(posts("administrator"));
     }
 
     #[test]

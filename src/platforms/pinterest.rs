@@ -83,6 +83,11 @@ const REFUSALS: &[Refusal] = &[
         codes: &["283"],
         ..Refusal::token(Failure::RefreshRejected, "pinterest-python-sdk issue 114: a dead refresh token, 2026-10")
     },
+    // The standard's word says more than the code beside it.
+    Refusal {
+        codes: &["invalid_grant"],
+        ..Refusal::refresh(Failure::RefreshRejected, "RFC 6749, section 5.2, 2012-10")
+    },
     // The same code and sentence stand for a wrong Basic header and for a dead token. A code has a refusal of its own.
     Refusal {
         codes: &["2"],

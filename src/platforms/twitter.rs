@@ -75,7 +75,16 @@ fn read(answer: &Value) -> Result<Account, Unidentified> {
 }
 
 /// Credits, a limit of the operator's own, or the month's requests: no wait of minutes ends it, whatever the status.
-const USED_UP: &[&str] = &["CreditsDepleted", "SpendCapReached", "UsageCapExceeded", "usage-capped"];
+/// The titles come with and without spaces.
+const USED_UP: &[&str] = &[
+    "Credits Depleted",
+    "CreditsDepleted",
+    "Spend Cap Reached",
+    "SpendCapReached",
+    "Usage Cap Exceeded",
+    "UsageCapExceeded",
+    "usage-capped",
+];
 const PRICING: &str = "X API pricing, 2026-02-06";
 const USAGE: &str = "X API v2 errors, problems, usage capped, 2026-11";
 const NOT_ENROLLED: &[&str] = &["client-not-enrolled", "client-forbidden"];
