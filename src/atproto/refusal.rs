@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use super::error::{AccountState, Error, Trouble, Unresolved};
 use crate::domain::failure::Failure;
-use crate::domain::platform_error::{PlatformError, Step, code_of};
+use crate::domain::platform_error::{PlatformError, Step};
 use crate::outbound::{Answer, is_markup};
 use crate::platforms::bluesky;
 
@@ -62,9 +62,8 @@ pub(super) fn of_session(step: Step, answer: &Answer) -> PlatformError {
         _ => Failure::RequestRefused,
     };
     let throttled = failure == Failure::PlatformThrottled;
-    let code = code_of(name);
     PlatformError::new(bluesky::NAME, step, failure)
-        .answered(answer.status, code)
+        .answered(answer.status, answer.sent.code(name))
         .retry_after(throttled.then(|| answer.retry_after.unwrap_or(THROTTLED_FOR)))
 }
 
@@ -74,11 +73,13 @@ mod tests {
     use zeroize::Zeroizing;
 
     use super::*;
+    use crate::domain::echo::Sent;
 
     const PAGE: &[u8] = b"<html><title>401 Authorization Required</title></html>";
 
     fn answer(status: u16, json: &Value) -> Answer {
-        Answer { status, body: Zeroizing::new(json.to_string().into_bytes()), retry_after: None, is_throttled: false }
+        let body = Zeroizing::new(json.to_string().into_bytes());
+        Answer { status, body, retry_after: None, is_throttled: false, sent: Sent::default() }
     }
 
     #[test]
@@ -142,7 +143,7 @@ mod tests {
             let json = json!({"error": name, "message": message});
             let error = of_session(Step::Refresh, &Answer { retry_after: wait, ..answer(status, &json) });
             assert_eq!((error.failure, error.status), (failure, Some(status)), "{status} {name}");
-            assert_eq!(error.code.unwrap_or_default(), name);
+            assert_eq!(error.code.as_deref().unwrap_or_default(), name);
             assert_eq!(error.may_have_acted, status >= 500, "{status} {name}");
             assert_eq!(error.retry_after, wait.filter(|_| status == 429), "{status} {name}");
         }

@@ -6,8 +6,8 @@ use secrecy::{ExposeSecret, SecretString};
 use zeroize::Zeroizing;
 
 use super::callback::Callback;
+use crate::domain::echo::{self, Sent};
 use crate::domain::failure::Failure;
-use crate::domain::platform_error;
 use crate::domain::secret::Digest256;
 use crate::upstream::Meaning;
 
@@ -22,7 +22,7 @@ pub(super) enum Answer {
     Unusable(Cow<'static, str>),
 }
 
-/// The platform's own words for a refusal, reduced to harmless characters.
+/// The platform's own words for a refusal, reduced to harmless characters and without a secret of the callback.
 pub(super) struct Refusal {
     pub(super) code: Option<String>,
     /// Facebook sends a number (`error_code`), beside the code or instead of it.
@@ -55,7 +55,11 @@ impl Answer {
         let codes: Vec<String> = [&error, &reason, &number].into_iter().flatten().cloned().collect();
         match declined(&codes) {
             Meaning::Denied => Self::Denied,
-            Meaning::Failed(means) => Self::Refused(Refusal { code: error.or(reason), number, means }),
+            Meaning::Failed(means) => {
+                let sent = sent(callback);
+                let told = |code: Option<String>| code.filter(|code| !sent.is_repeated_by(code));
+                Self::Refused(Refusal { code: told(error.or(reason)), number: told(number), means })
+            }
         }
     }
 
@@ -85,9 +89,17 @@ pub(super) fn not_confirmed() -> Digest256 {
     Digest256::of(b"not confirmed")
 }
 
+/// The secrets of a callback, which its errors may repeat.
+#[expect(clippy::disallowed_methods, reason = "they are compared with what is logged")]
+fn sent(callback: &Callback) -> Sent {
+    let mut sent = Sent::default();
+    [&callback.state, &callback.code].into_iter().flatten().for_each(|secret| sent.add(secret.expose_secret()));
+    sent
+}
+
 /// A platform's code as it may be logged; `None` where it is absent or empty.
 fn harmless(text: Option<&String>) -> Option<String> {
-    text.filter(|text| !text.is_empty()).map(|text| platform_error::harmless(text))
+    text.filter(|text| !text.is_empty()).map(|text| echo::harmless(text))
 }
 
 #[expect(clippy::disallowed_methods, reason = "hashing is how a code is recognised without being kept")]
@@ -166,6 +178,24 @@ mod tests {
         ] {
             let Answer::Refused(refusal) = of(&callback) else { panic!("{callback:?}") };
             assert_eq!((refusal.code.as_deref(), refusal.number.as_deref()), (code, number), "{callback:?}");
+        }
+    }
+
+    #[test]
+    fn a_refusal_does_not_repeat_what_came_with_it() {
+        for (error, code) in [
+            ("invalid_scope", Some("invalid_scope")),
+            ("unknown_state_of-the-flow-2f1c", None),
+            ("code-of-the-flow-9d4e", None),
+        ] {
+            let callback = Callback {
+                state: Some("state_of-the-flow-2f1c".into()),
+                code: Some("code-of-the-flow-9d4e".into()),
+                error: Some(error.into()),
+                ..Callback::default()
+            };
+            let Answer::Refused(refusal) = of(&callback) else { panic!("{error}") };
+            assert_eq!(refusal.code.as_deref(), code);
         }
     }
 

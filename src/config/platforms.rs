@@ -13,7 +13,7 @@ use strum::VariantArray as _;
 
 use super::keys;
 use super::reader::Reader;
-use crate::domain::platform_error::harmless;
+use crate::domain::echo::harmless;
 use crate::domain::secret::SecretString;
 use crate::platforms::bluesky::NAME as BLUESKY;
 use crate::platforms::registry::Settings;

@@ -12,6 +12,7 @@ pub mod colour;
 pub mod confirmation;
 pub mod console_session;
 pub mod eager_refreshes;
+pub mod echo;
 pub mod entropy;
 pub mod error_chain;
 pub mod failure;

@@ -7,8 +7,7 @@ use std::error::Error;
 use std::fmt;
 use std::time::Duration;
 
-use zeroize::Zeroizing;
-
+use super::echo::Code;
 use super::failure::Failure;
 
 /// A step at which a platform is asked. [`Step::into_str`] is its label in `/metrics`.
@@ -57,7 +56,7 @@ pub struct PlatformError {
     /// The status of the answer, if there was one.
     pub status: Option<u16>,
     /// The platform's own code for the failure.
-    pub code: Option<String>,
+    pub code: Option<Code>,
     /// The shortest wait that the platform asks for before the next request.
     pub retry_after: Option<Duration>,
     /// True when the platform may have done what it was asked, although its answer does not say so.
@@ -88,9 +87,8 @@ impl PlatformError {
         }
     }
 
-    /// `code`: the platform's own, already reduced to harmless characters.
     #[must_use]
-    pub fn answered(self, status: u16, code: Option<String>) -> Self {
+    pub fn answered(self, status: u16, code: Option<Code>) -> Self {
         // A gateway says 502 or 504 of an answer that it did not pass on.
         Self { status: Some(status), code, may_have_acted: status >= 500, ..self }
     }
@@ -110,15 +108,6 @@ impl PlatformError {
     #[must_use]
     pub fn caused_by(self, source: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
         Self { source: Some(source.into()), ..self }
-    }
-
-    /// Drops the code where it repeats a secret that was sent: some platforms quote what they refuse.
-    #[must_use]
-    pub fn without_echo<'a>(mut self, sent: impl IntoIterator<Item = &'a str>) -> Self {
-        for sent in sent {
-            self.code = self.code.filter(|code| !repeats(code, sent));
-        }
-        self
     }
 
     /// The failure that the connection ends with. Whatever else keeps an account from being named is a failure of
@@ -174,48 +163,18 @@ const UNREACHED: &str = "If it goes on, see that the broker's machine reaches th
 const MALFORMED: &str = "Compare {keys}, token_params, client_auth and scopes of [platforms.{platform}] with the \
                          platform's documentation: it does not take the code exchange in this form.";
 
-/// Reduces a platform's code to what may be logged and shown: at most 64 letters, digits, `_`, `-` and `.`.
-#[must_use]
-pub fn harmless(code: &str) -> String {
-    code.chars().filter(|c| is_harmless(*c)).take(64).collect()
-}
-
-/// A platform's code, made harmless. `None` for a sentence in its place, which may say anything.
-#[must_use]
-pub fn code_of(text: &str) -> Option<String> {
-    let is_sentence = text.trim().contains(char::is_whitespace);
-    Some(harmless(text)).filter(|code| !is_sentence && !code.is_empty())
-}
-
-fn letters(text: &str) -> String {
-    text.chars().filter(|c| is_harmless(*c)).collect()
-}
-
-const fn is_harmless(c: char) -> bool {
-    c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.')
-}
-
-/// True when a harmless code has the text in it, or a longer part of it. Shorter texts than eight characters may be
-/// there by chance.
-fn repeats(code: &str, sent: &str) -> bool {
-    const WHOLE: usize = 8;
-    const PART: usize = 16;
-    let sent = Zeroizing::new(letters(sent));
-    let has_part = |part: &[u8]| std::str::from_utf8(part).is_ok_and(|part| sent.contains(part));
-    sent.len() >= WHOLE && (code.contains(sent.as_str()) || code.as_bytes().windows(PART).any(has_part))
-}
-
 #[cfg(test)]
 mod tests {
     use strum::VariantArray as _;
 
     use super::*;
+    use crate::domain::echo::Sent;
 
     #[test]
     fn the_sentence_says_platform_step_failure_and_answer() {
         let error = PlatformError::new("tiktok", Step::CodeExchange, Failure::CredentialsRejected);
         assert_eq!(error.to_string(), "tiktok, code exchange: credentials_rejected");
-        let error = error.answered(200, Some("invalid_client".to_owned()));
+        let error = error.answered(200, Sent::default().code("invalid_client"));
         assert_eq!(error.to_string(), "tiktok, code exchange: credentials_rejected (HTTP 200, invalid_client)");
     }
 
@@ -283,43 +242,5 @@ mod tests {
         let error = || PlatformError::new("acme", Step::CodeExchange, Failure::PlatformUnavailable);
         assert!(error().next_step(None).contains("SSL_CERT_FILE"));
         assert!(error().answered(503, None).next_step(None).starts_with("Nothing to do"));
-    }
-
-    #[test]
-    fn a_sentence_is_no_code() {
-        for (text, code) in [
-            ("invalid_grant", Some("invalid_grant")),
-            (" 190\n", Some("190")),
-            ("Invalid refresh token (expired): RTsecret123456", None),
-            ("not\u{a0}found", None),
-            ("", None),
-            ("???", None),
-        ] {
-            assert_eq!(code_of(text).as_deref(), code, "{text}");
-        }
-    }
-
-    #[test]
-    fn a_code_that_repeats_what_was_sent_is_dropped() {
-        let long = format!("1//0{}", "aB3-".repeat(20));
-        for (code, sent, is_kept) in [
-            ("RTsecret123456", "RTsecret123456", false),
-            ("expired.RTsecret123456", "RT+secret/123456==", false),
-            (&*harmless(&long), &*long, false),
-            ("bad-0aB3-aB3-aB3-aB3-", &*long, false),
-            ("invalid_grant", "RTsecret123456", true),
-            ("invalid_grant", "grant", true),
-            ("invalid_refresh_token", "refresh_token_of_ada", true),
-            ("invalid_grant", "", true),
-        ] {
-            let error = PlatformError::new("acme", Step::Refresh, Failure::RefreshRejected);
-            let error = error.answered(400, Some(code.to_owned())).without_echo(["other secret", sent]);
-            assert_eq!(error.code.is_some(), is_kept, "{code} {sent}");
-        }
-    }
-
-    #[test]
-    fn a_code_is_stripped_of_what_could_harm() {
-        assert_eq!(harmless(&format!("<script>\n{}", "a".repeat(1000))), format!("script{}", "a".repeat(58)));
     }
 }

@@ -11,8 +11,9 @@ use serde_json::Value;
 
 use super::probe::Suspect;
 use super::tokens;
+use crate::domain::echo::{Code, Sent};
 use crate::domain::failure::Failure;
-use crate::domain::platform_error::{PlatformError, Step, code_of};
+use crate::domain::platform_error::{PlatformError, Step};
 use crate::outbound::{self, Answer};
 use crate::platforms::{OF_CALLBACK_URL, OF_CLIENT, OF_OUTAGE, OF_THROTTLING, Platform, Refresh, Said};
 
@@ -77,7 +78,7 @@ const SENTENCE_MAX: usize = 500;
 pub(super) struct ErrorAnswer {
     /// `error` as text (RFC 6749), else Google's status, the code number of Graph or Pinterest, a reason or title, or
     /// any other code by which a refusal is recognised.
-    pub(super) code: Option<String>,
+    pub(super) code: Option<Code>,
     said: Said,
     /// True for a page of markup, which something in front of the platform wrote.
     is_markup: bool,
@@ -86,7 +87,8 @@ pub(super) struct ErrorAnswer {
 }
 
 impl ErrorAnswer {
-    pub(super) fn read(answer: &Value) -> Self {
+    /// `sent`: with the request.
+    pub(super) fn read(answer: &Value, sent: &Sent) -> Self {
         let text = |pointer: &str| crate::platforms::text(answer, pointer);
         let code = match answer.get("error") {
             Some(Value::String(code)) if !code.is_empty() => Some(code.clone()),
@@ -95,11 +97,11 @@ impl ErrorAnswer {
             _ => ["/code", "/error_type", "/reason", "/title"].iter().find_map(|pointer| text(pointer)),
         };
         let said = Said::read(answer);
-        let code = code.and_then(|code| code_of(&code)).or_else(|| {
+        let code = code.and_then(|code| sent.code(&code)).or_else(|| {
             // Any code that may decide is told. A status in `error` is that of the answer once more.
             let status =
                 answer.get("error").filter(|code| code.as_u64().is_some_and(|code| code < 600)).map(Value::to_string);
-            said.codes.iter().filter(|code| Some(*code) != status.as_ref()).find_map(|code| code_of(code))
+            said.codes.iter().filter(|code| Some(*code) != status.as_ref()).find_map(|code| sent.code(code))
         });
         Self { code, said, is_markup: false, is_throttled: false }
     }
@@ -128,7 +130,7 @@ impl ErrorAnswer {
             let is_markup = outbound::is_markup(&answer.body);
             Self { code: None, said, is_markup, is_throttled: false }
         };
-        let read = read.as_ref().map_or_else(unread, Self::read);
+        let read = read.as_ref().map_or_else(unread, |json| Self::read(json, &answer.sent));
         Self { is_throttled: answer.is_throttled, ..read }
     }
 
@@ -355,7 +357,7 @@ mod tests {
             (json!({"error": true, "message": "client_id is required"}), Failure::CredentialsRejected),
             (json!({"error": "invalid_grant", "error_description": "unknown client_id"}), Failure::ExchangeRejected),
         ] {
-            let read = ErrorAnswer::read(&answer).failure(&standard(), Step::CodeExchange, 400);
+            let read = ErrorAnswer::read(&answer, &Sent::default()).failure(&standard(), Step::CodeExchange, 400);
             assert_eq!(read, failure, "{answer}");
         }
     }
@@ -461,7 +463,7 @@ mod tests {
             ),
             (503, json!({"error": "invalid_client"}), PlatformUnavailable, Some("invalid_client")),
         ] {
-            let read = ErrorAnswer::read(&answer);
+            let read = ErrorAnswer::read(&answer, &Sent::default());
             assert_eq!(read.failure(&standard(), Step::CodeExchange, status), failure, "{status} {answer}");
             assert_eq!(read.code.as_deref(), code, "{status} {answer}");
         }
@@ -478,7 +480,7 @@ mod tests {
             (Step::Refresh, "invalid_grant", "AADSTS50196: a client request loop", PlatformThrottled),
             (Step::Refresh, "invalid_request", "Invalid \"refresh_token\" in request.", RefreshRejected),
         ] {
-            let read = ErrorAnswer::read(&json!({"error": code, "error_description": sentence}));
+            let read = ErrorAnswer::read(&json!({"error": code, "error_description": sentence}), &Sent::default());
             assert_eq!(read.failure(&standard(), step, 400), failure, "{step}: {sentence}");
         }
     }
@@ -490,7 +492,7 @@ mod tests {
             ("invalid_scope", "scope x may not be used with authorization_code"),
             ("unsupported_grant_type", "only the code grant is supported"),
         ] {
-            let read = ErrorAnswer::read(&json!({"error": code, "error_description": sentence}));
+            let read = ErrorAnswer::read(&json!({"error": code, "error_description": sentence}), &Sent::default());
             let failure = read.failure(&standard(), Step::CodeExchange, 400);
             assert_eq!(failure, Failure::AuthorizationRefused, "{code}: {sentence}");
         }
@@ -499,8 +501,13 @@ mod tests {
     #[test]
     fn a_sentence_of_plain_text_is_read() {
         let said = |body: &str| {
-            let answer =
-                Answer { status: 403, body: body.as_bytes().to_vec().into(), retry_after: None, is_throttled: false };
+            let answer = Answer {
+                status: 403,
+                body: body.as_bytes().to_vec().into(),
+                retry_after: None,
+                is_throttled: false,
+                sent: Sent::default(),
+            };
             ErrorAnswer::of(&answer).failure(&own("acme"), Step::Identity, 403)
         };
         assert_eq!(said("User not registered in the Developer Dashboard"), Failure::AppNotPublic);
@@ -537,7 +544,7 @@ mod tests {
             (Step::Refresh, 404, none(), RequestRefused),
         ] {
             assert_eq!(
-                ErrorAnswer::read(&answer).failure(&standard(), step, status),
+                ErrorAnswer::read(&answer, &Sent::default()).failure(&standard(), step, status),
                 failure,
                 "{step} {status} {answer}"
             );
@@ -566,7 +573,13 @@ mod tests {
             (Step::Refresh, 401, "Unauthorized", AppOrGrantRejected),
         ] {
             let body = body.as_bytes().to_vec().into();
-            let read = ErrorAnswer::of_token_endpoint(&Answer { status, body, retry_after: None, is_throttled: false });
+            let read = ErrorAnswer::of_token_endpoint(&Answer {
+                status,
+                body,
+                retry_after: None,
+                is_throttled: false,
+                sent: Sent::default(),
+            });
             for platform in BUILT_IN.iter().map(|definition| definition()).chain([standard()]) {
                 if step == Step::Refresh && matches!(platform.refresh, Refresh::SelfRenewing { .. }) {
                     continue;
@@ -587,7 +600,13 @@ mod tests {
             (403, "{}", false, Failure::PermissionMissing),
             (401, "{}", true, Failure::PermissionMissing),
         ] {
-            let answer = Answer { status, body: body.as_bytes().to_vec().into(), retry_after: None, is_throttled };
+            let answer = Answer {
+                status,
+                body: body.as_bytes().to_vec().into(),
+                retry_after: None,
+                is_throttled,
+                sent: Sent::default(),
+            };
             let read = ErrorAnswer::of(&answer).failure(&standard(), Step::Identity, status);
             assert_eq!(read, failure, "{status} {body}");
         }
@@ -612,7 +631,7 @@ mod tests {
             (json!({"error": 401}), None),
             (json!({"type": "about:blank"}), None),
         ] {
-            assert_eq!(ErrorAnswer::read(&answer).code.as_deref(), code, "{answer}");
+            assert_eq!(ErrorAnswer::read(&answer, &Sent::default()).code.as_deref(), code, "{answer}");
         }
     }
 
@@ -639,7 +658,7 @@ mod tests {
             (502, json!(null), PlatformUnavailable),
         ] {
             assert_eq!(
-                ErrorAnswer::read(&answer).failure(&standard(), Step::Identity, status),
+                ErrorAnswer::read(&answer, &Sent::default()).failure(&standard(), Step::Identity, status),
                 failure,
                 "{status} {answer}"
             );
@@ -654,23 +673,33 @@ mod tests {
             ("{}", PermissionMissing),
             (r#"{"error":"invalid_client"}"#, CredentialsRejected),
         ] {
-            let answer =
-                Answer { status: 403, body: body.as_bytes().to_vec().into(), retry_after: None, is_throttled: false };
+            let answer = Answer {
+                status: 403,
+                body: body.as_bytes().to_vec().into(),
+                retry_after: None,
+                is_throttled: false,
+                sent: Sent::default(),
+            };
             let read = ErrorAnswer::of(&answer).failure(&standard(), Step::Identity, answer.status);
             assert_eq!(read, failure, "{body}");
         }
         for platform in BUILT_IN.iter().map(|definition| definition()) {
             for status in [401, 403] {
                 let body = b"<!DOCTYPE html><title>Attention Required!</title>".to_vec().into();
-                let answer = Answer { status, body, retry_after: None, is_throttled: false };
+                let answer = Answer { status, body, retry_after: None, is_throttled: false, sent: Sent::default() };
                 let read = ErrorAnswer::of(&answer).failure(&platform, Step::Identity, answer.status);
                 assert_eq!(read, IdentityUnavailable, "{} {status}", platform.name);
             }
         }
         let twitter = BUILT_IN.iter().map(|definition| definition()).find(|found| found.name == "twitter").unwrap();
         for status in [401, 403] {
-            let answer =
-                Answer { status, body: b"Forbidden\n".to_vec().into(), retry_after: None, is_throttled: false };
+            let answer = Answer {
+                status,
+                body: b"Forbidden\n".to_vec().into(),
+                retry_after: None,
+                is_throttled: false,
+                sent: Sent::default(),
+            };
             let read = ErrorAnswer::of(&answer).failure(&twitter, Step::Identity, status);
             assert_eq!(read, PermissionMissing, "{status}");
         }
@@ -678,7 +707,7 @@ mod tests {
         for (answer, failure) in
             [(json!(null), IdentityUnavailable), (json!({"error": "insufficient_scope"}), PermissionMissing)]
         {
-            let read = ErrorAnswer::read(&answer).failure(&standard(), Step::Accounts, 403);
+            let read = ErrorAnswer::read(&answer, &Sent::default()).failure(&standard(), Step::Accounts, 403);
             assert_eq!(read, failure, "{answer}");
         }
     }
@@ -725,7 +754,7 @@ mod tests {
                         "refresh" => Step::Refresh,
                         other => panic!("{other}"),
                     };
-                    let answer = ErrorAnswer::read(&serde_json::from_str(body).unwrap());
+                    let answer = ErrorAnswer::read(&serde_json::from_str(body).unwrap(), &Sent::default());
                     let failure = answer.failure(&platform, step, status.parse().unwrap());
                     if step != Step::Refresh {
                         let told = PlatformError::new(&platform.name, step, failure).of_connection();

@@ -12,6 +12,7 @@ use super::error_answer::{ErrorAnswer, token_refusal};
 use super::identity::endpoint;
 use super::tokens::{self, NotTokens};
 use super::{ATTEMPTS, OauthClient};
+use crate::domain::echo::Sent;
 use crate::domain::error_chain::chain;
 use crate::domain::failure::Failure;
 use crate::domain::grant::IssuedTokens;
@@ -39,7 +40,7 @@ pub struct CodeAnswer {
 
 impl OauthClient<'_> {
     /// Sends an authorization code. Sends it again only when the first request cannot have arrived. Store the answer
-    /// before [`OauthClient::finish_exchange`] reads it.
+    /// before [`OauthClient::finish_exchange`] reads it. A success that is an error is none.
     ///
     /// # Errors
     ///
@@ -50,10 +51,15 @@ impl OauthClient<'_> {
         loop {
             let sent_at = self.engine.clock.now();
             match self.send_as_client(step, |client| client.token_request(&Exchanged::Code(exchange))).await? {
-                Ok(answer) if answer.is_success() => return Ok(CodeAnswer { body: answer.body, sent_at }),
+                Ok(answer) if answer.is_success() => {
+                    return match read_tokens(platform, step, &answer.body, sent_at, &answer.sent) {
+                        Err(error) if error.is_in_answer => Err(error),
+                        // An answer that cannot be read may hold tokens.
+                        Ok(_) | Err(_) => Ok(CodeAnswer { body: answer.body, sent_at }),
+                    };
+                }
                 Ok(answer) => {
-                    let sent = exchange.pkce_verifier.into_iter().chain([exchange.code]);
-                    return Err(self.without_echo(token_refusal(platform, step, &answer), sent));
+                    return Err(token_refusal(platform, step, &answer));
                 }
                 // Sending a code spends it.
                 Err(error) if error.is_before_sending() && attempt < ATTEMPTS => {
@@ -74,13 +80,11 @@ impl OauthClient<'_> {
     /// The platform refused the code or did not answer.
     pub async fn finish_exchange(&self, answer: &[u8], sent_at: Timestamp) -> Result<IssuedTokens, PlatformError> {
         let platform = &*self.platform;
-        let issued = read_tokens(platform, Step::CodeExchange, answer, sent_at);
-        let mut issued = issued.map_err(|error| self.without_echo(error, []))?;
+        let mut issued = read_tokens(platform, Step::CodeExchange, answer, sent_at, &self.known(None))?;
         if let Some(long_lived) = platform.long_lived {
             let scopes = issued.scopes.take();
             let short = &issued.tokens.access_token;
-            let long = self.exchange_for_long_lived(long_lived, short).await;
-            issued = long.map_err(|error| self.without_echo(error, [short]))?;
+            issued = self.exchange_for_long_lived(long_lived, short).await?;
             issued.scopes = issued.scopes.or(scopes);
         }
         if issued.scopes.is_none() {
@@ -98,7 +102,7 @@ impl OauthClient<'_> {
     /// The tokens in the answer to a code exchange, before [`OauthClient::finish_exchange`] exchanges them.
     #[must_use]
     pub fn issued_in(&self, answer: &[u8], sent_at: Timestamp) -> Option<IssuedTokens> {
-        read_tokens(&self.platform, Step::CodeExchange, answer, sent_at).ok()
+        read_tokens(&self.platform, Step::CodeExchange, answer, sent_at, &self.known(None)).ok()
     }
 
     /// Safe to retry: the short-lived token stays valid.
@@ -115,7 +119,7 @@ impl OauthClient<'_> {
             if !answer.is_success() {
                 return Err(token_refusal(platform, step, &answer));
             }
-            read_tokens(platform, step, &answer.body, self.engine.clock.now())
+            read_tokens(platform, step, &answer.body, self.engine.clock.now(), &answer.sent)
         })
         .await
     }
@@ -245,16 +249,17 @@ pub(super) fn long_lived_request(
     Request::get(url)
 }
 
-/// Reads the tokens from the body of a success.
+/// Reads the tokens from the body of a success. `sent`: with the request.
 fn read_tokens(
     platform: &Platform,
     step: Step,
     body: &[u8],
     sent_at: Timestamp,
+    sent: &Sent,
 ) -> Result<IssuedTokens, PlatformError> {
     tokens::read_of(platform, step, body, sent_at, platform.default_expires_in).map_err(|not| match not {
         // TikTok sends errors with status 200.
-        NotTokens::Error(error) => ErrorAnswer::read(&error).error(platform, step, OK),
+        NotTokens::Error(error) => ErrorAnswer::read(&error, sent).error(platform, step, OK).in_answer(),
         NotTokens::Unreadable => {
             PlatformError::new(&platform.name, step, Failure::PlatformAnswerUnreadable).answered(OK, None)
         }

@@ -12,6 +12,7 @@ use super::exchange::OK;
 use super::id_token::{self, NotProven, Statement};
 use crate::domain::account::{Account, Identity};
 use crate::domain::bounds;
+use crate::domain::echo::Sent;
 use crate::domain::error_chain::chain;
 use crate::domain::failure::Failure;
 use crate::domain::grant::IssuedTokens;
@@ -26,16 +27,12 @@ impl OauthClient<'_> {
     ///
     /// The platform names no account, still fails after retries, or sent an id_token that proves nothing.
     pub async fn identify(&self, issued: &IssuedTokens, nonce: &str) -> Result<Identity, PlatformError> {
-        self.identity(issued, nonce).await.map_err(|error| self.without_echo(error, [&issued.tokens.access_token]))
-    }
-
-    async fn identity(&self, issued: &IssuedTokens, nonce: &str) -> Result<Identity, PlatformError> {
         let (identity, access_token) = (&self.platform.identity, &issued.tokens.access_token);
         let scopes = issued.scopes.as_deref().unwrap_or_default();
         let claims = self.id_token_claims(issued, nonce).await?;
         let is_in_claims = self.platform.id_tokens.as_ref().is_some_and(|id_tokens| id_tokens.are_identity);
         let mut account = if is_in_claims {
-            self.read_account(&claims.unwrap_or_default(), OK)?
+            self.read_account(&claims.unwrap_or_default(), (OK, &self.known(Some(access_token))))?
         } else {
             match (self.account(&identity.call, access_token, claims.as_ref()).await, &identity.fallback) {
                 (Err(error), Some(fallback)) if may_lack_permission(&error) => {
@@ -68,10 +65,11 @@ impl OauthClient<'_> {
         claims: Option<&Value>,
     ) -> Result<Account, PlatformError> {
         // TikTok and Slack tell of trouble with status 200.
-        let answer = self.call(call, token, |answer| match self.read_account(&answer.json(), answer.status) {
-            Err(error) if error.failure.is_transient() => Err(error),
-            _ => Ok(answer),
-        });
+        let answer =
+            self.call(call, token, |answer| match self.read_account(&answer.json(), (answer.status, &answer.sent)) {
+                Err(error) if error.failure.is_transient() => Err(error),
+                _ => Ok(answer),
+            });
         let answer = answer.await?;
         let json = match std::str::from_utf8(&answer.body) {
             Ok(signed) if id_token::is_signed(signed) => self.verified(signed, Statement::Userinfo).await?,
@@ -84,10 +82,11 @@ impl OauthClient<'_> {
         {
             return Err(self.not_proven(NotProven::Subject));
         }
-        self.read_account(&json, answer.status)
+        self.read_account(&json, (answer.status, &answer.sent))
     }
 
-    fn read_account(&self, json: &Value, status: u16) -> Result<Account, PlatformError> {
+    /// `answered`: the status of the answer, and the secrets of its request.
+    fn read_account(&self, json: &Value, answered: (u16, &Sent)) -> Result<Account, PlatformError> {
         let platform = &*self.platform;
         let account = platform.identity.read.read(json).and_then(|account| {
             let is_named = |account: &Account| bounds::is_id(&account.platform_user_id);
@@ -97,7 +96,7 @@ impl OauthClient<'_> {
             });
             known.filter(is_named).ok_or(Unidentified::Unreadable)
         });
-        account.map_err(|why| unread(platform, Step::Identity, json, status, why))
+        account.map_err(|why| unread(platform, Step::Identity, json, answered, why))
     }
 
     async fn call<T>(
@@ -153,11 +152,19 @@ fn may_lack_permission(error: &PlatformError) -> bool {
 }
 
 /// The error of a success that does not hold what was asked for. Some platforms refuse with status 200.
-pub(super) fn unread(platform: &Platform, step: Step, json: &Value, status: u16, why: Unidentified) -> PlatformError {
-    let error = ErrorAnswer::read(json);
+///
+/// `sent`: with the request.
+pub(super) fn unread(
+    platform: &Platform,
+    step: Step,
+    json: &Value,
+    (status, sent): (u16, &Sent),
+    why: Unidentified,
+) -> PlatformError {
+    let error = ErrorAnswer::read(json, sent);
     let failure = error.documented(platform, step, status).unwrap_or_else(|| why.into());
     // TikTok's code is `ok` when nothing is wrong.
-    PlatformError::new(&platform.name, step, failure).answered(status, error.code.filter(|code| code != "ok"))
+    PlatformError::new(&platform.name, step, failure).answered(status, error.code.filter(|code| **code != *"ok"))
 }
 
 /// A configured URL. The configuration has checked it; if it does not parse, that is reported instead of a panic.

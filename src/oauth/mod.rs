@@ -30,6 +30,7 @@ use secrecy::{ExposeSecret, SecretString};
 use url::Url;
 use zeroize::Zeroizing;
 
+use crate::domain::echo::Sent;
 use crate::domain::entropy::Entropy;
 use crate::domain::error_chain::chain;
 use crate::domain::failure::Failure;
@@ -150,7 +151,8 @@ impl Deref for Known<'_> {
 }
 
 impl OauthClient<'_> {
-    /// Makes one call and records how long the platform took.
+    /// Makes one call and records how long the platform took. Its answer knows what was sent, and all secrets of the
+    /// client.
     async fn send(&self, step: Step, request: Request) -> Result<Answer, outbound::Error> {
         let Engine { outbound, guard, .. } = self.engine;
         let is_once = match step {
@@ -171,7 +173,9 @@ impl OauthClient<'_> {
                 (Some(_), false) => Box::pin(guard.send(request)).await,
             }
         };
-        measured(&self.platform.name, step.into_str(), call).await
+        let mut answer = measured(&self.platform.name, step.into_str(), call).await?;
+        self.add_own(&mut answer.sent);
+        Ok(answer)
     }
 
     /// Makes a call that changes nothing at the platform. Retries failures that pass, unless the platform asks for a
@@ -244,15 +248,18 @@ fn basic(credentials: &Credentials) -> Authorization {
 }
 
 impl OauthClient<'_> {
-    /// The error without a code or a sentence that repeats one of these secrets, or the client's.
-    fn without_echo<'a>(
-        &self,
-        error: PlatformError,
-        sent: impl IntoIterator<Item = &'a SecretString>,
-    ) -> PlatformError {
+    /// Adds the client's own secrets.
+    fn add_own(&self, sent: &mut Sent) {
         let Credentials { client_secret, older_secrets, .. } = &self.credentials;
-        let own = older_secrets.iter().chain([client_secret]).map(exchange::expose);
-        error.without_echo(own).without_echo(sent.into_iter().map(exchange::expose))
+        older_secrets.iter().chain([client_secret]).for_each(|secret| sent.add(exchange::expose(secret)));
+    }
+
+    /// The client's own secrets and an access token, for a statement that no call answered with.
+    fn known(&self, token: Option<&SecretString>) -> Sent {
+        let mut sent = Sent::default();
+        self.add_own(&mut sent);
+        token.into_iter().for_each(|token| sent.add(exchange::expose(token)));
+        sent
     }
 }
 

@@ -12,6 +12,7 @@ use zeroize::Zeroizing;
 use super::error_answer::ErrorAnswer;
 use super::exchange::Exchanged;
 use super::{CodeExchange, OauthClient, takes_pkce};
+use crate::domain::echo::Code;
 use crate::domain::failure::Failure;
 use crate::domain::platform_error::{PlatformError, Step};
 use crate::outbound;
@@ -45,8 +46,8 @@ pub struct Probed {
     pub verdict: Verdict,
     /// The status of the answer, if there was one.
     pub status: Option<u16>,
-    /// The platform's own code, reduced to harmless characters.
-    pub code: Option<String>,
+    /// The platform's own code.
+    pub code: Option<Code>,
 }
 
 impl OauthClient<'_> {
@@ -69,7 +70,7 @@ impl OauthClient<'_> {
             Err(error) => return Ok(Probed { verdict: Verdict::Unreachable(error), status: None, code: None }),
         };
         // Tokens for any code prove nothing.
-        let error = self.error_in(&answer).unwrap_or_else(|| ErrorAnswer::read(&Value::Null));
+        let error = self.error_in(&answer).unwrap_or_else(|| ErrorAnswer::read(&Value::Null, &answer.sent));
         let verdict = verdict(&self.platform, answer.status, &error);
         Ok(Probed { verdict, status: Some(answer.status), code: error.code })
     }
@@ -100,6 +101,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::domain::echo::Sent;
     use crate::platforms::BUILT_IN;
 
     #[test]
@@ -189,7 +191,7 @@ mod tests {
             ("youtube", 200, json!(null), "Untold"),
         ] {
             let platform = BUILT_IN.iter().map(|definition| definition()).find(|found| found.name == name).unwrap();
-            let read = verdict(&platform, status, &ErrorAnswer::read(&answer));
+            let read = verdict(&platform, status, &ErrorAnswer::read(&answer, &Sent::default()));
             assert_eq!(format!("{read:?}"), expected, "{name} {status} {answer}");
         }
     }

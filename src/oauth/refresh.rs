@@ -13,10 +13,10 @@ use super::error_answer::ErrorAnswer;
 use super::exchange::{Exchanged, OK, api_url, expose, long_lived_request};
 use super::id_token::are_of_two;
 use super::tokens::{self, NotTokens};
+use crate::domain::echo::Sent;
 use crate::domain::failure::Failure;
 use crate::domain::grant::{IssuedTokens, TokenSet};
 use crate::domain::platform_error::{PlatformError, Step};
-use crate::domain::secret::SecretString;
 use crate::domain::time::Timestamp;
 use crate::outbound::{self, Request};
 use crate::platforms::{Platform, Refresh};
@@ -32,18 +32,16 @@ impl OauthClient<'_> {
         let (platform, step) = (&*self.platform, Step::Refresh);
         let answer = self.send_as_client(step, |client| client.refresh_request(tokens, scopes)).await?;
         let answer = answer.map_err(|error| error.at(&platform.name, step))?;
-        let read = || tokens::read_of(platform, step, &answer.body, self.engine.clock.now(), None);
-        let error = match answer.retry_after {
-            // Slack may say in a success how long to wait, which the body alone cannot tell.
-            Some(_) if answer.is_success() => match read() {
-                Err(NotTokens::Error(error)) => ErrorAnswer::read(&error),
+        let error = if answer.is_success() {
+            // Slack may say in a success how long to wait. That, and what was sent, the body alone cannot tell.
+            match tokens::read_of(platform, step, &answer.body, self.engine.clock.now(), None) {
+                Err(NotTokens::Error(error)) => ErrorAnswer::read(&error, &answer.sent),
                 Ok(_) | Err(NotTokens::Unreadable) => return Ok(answer.body),
-            },
-            None if answer.is_success() => return Ok(answer.body),
-            _ => ErrorAnswer::of_token_endpoint(&answer),
+            }
+        } else {
+            ErrorAnswer::of_token_endpoint(&answer)
         };
-        let error = refused(platform, error, answer.status, answer.retry_after);
-        Err(self.without_echo(error, sent(tokens)))
+        Err(refused(platform, error, answer.status, answer.retry_after))
     }
 }
 
@@ -73,13 +71,13 @@ pub fn read_refresh(
     let read = read.map_err(|not| {
         let error = match not {
             // TikTok sends errors with status 200.
-            NotTokens::Error(answer) => refused(platform, ErrorAnswer::read(&answer), OK, None),
+            NotTokens::Error(answer) => refused(platform, ErrorAnswer::read(&answer, &sent(tokens)), OK, None),
             NotTokens::Unreadable => {
                 let unreadable = PlatformError::new(&platform.name, Step::Refresh, Failure::PlatformAnswerUnreadable);
                 PlatformError { is_page: outbound::is_page(answer), ..unreadable }.answered(OK, None)
             }
         };
-        error.in_answer().without_echo(sent(tokens).map(expose))
+        error.in_answer()
     })?;
     // OpenID Connect Core 1.0, section 12.2. TLS vouches for the answer, so a signature would prove no more.
     let id_tokens = tokens.id_token.as_ref().zip(read.tokens.id_token.as_ref());
@@ -91,8 +89,10 @@ pub fn read_refresh(
 }
 
 /// The tokens that a refresh sends, or may.
-pub(super) fn sent(tokens: &TokenSet) -> impl Iterator<Item = &SecretString> {
-    tokens.refresh_token.iter().chain([&tokens.access_token])
+fn sent(tokens: &TokenSet) -> Sent {
+    let mut sent = Sent::default();
+    tokens.refresh_token.iter().chain([&tokens.access_token]).for_each(|token| sent.add(expose(token)));
+    sent
 }
 
 /// The error of a refused refresh.
@@ -132,6 +132,7 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
+    use crate::domain::secret::SecretString;
     use crate::platforms::{BUILT_IN, IdTokens};
 
     fn platform(name: &str) -> Platform {
@@ -278,7 +279,7 @@ mod tests {
                 RequestRefused,
             ),
         ] {
-            let error = refused(&platform(name), ErrorAnswer::read(&answer), status, None);
+            let error = refused(&platform(name), ErrorAnswer::read(&answer, &Sent::default()), status, None);
             assert_eq!(error.failure, failure, "{name} {status} {answer}");
             assert_eq!(error.may_have_acted, status >= 500, "{name} {status} {answer}");
             assert_eq!((error.step, error.status), (Step::Refresh, Some(status)));
@@ -362,12 +363,12 @@ mod tests {
         let wait = Some(Duration::from_secs(30));
         for (status, answer) in [(429, Value::Null), (503, Value::Null), (400, oauth("slow_down", "x"))] {
             assert_eq!(
-                refused(&platform("youtube"), ErrorAnswer::read(&answer), status, wait).retry_after,
+                refused(&platform("youtube"), ErrorAnswer::read(&answer, &Sent::default()), status, wait).retry_after,
                 wait,
                 "{status} {answer}"
             );
             assert_eq!(
-                refused(&platform("youtube"), ErrorAnswer::read(&answer), status, None).retry_after,
+                refused(&platform("youtube"), ErrorAnswer::read(&answer, &Sent::default()), status, None).retry_after,
                 None,
                 "{status} {answer}"
             );

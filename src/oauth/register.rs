@@ -82,7 +82,7 @@ impl OauthClient<'_> {
         let fields = fields.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
         match self.send(step, Request::post(url, authorization, Body::Form(fields))).await {
             Ok(answer) if matches!(answer.status, 400 | 401) => {
-                ErrorAnswer::read(&answer.json()).code.as_deref() != Some(UNKNOWN_CLIENT)
+                ErrorAnswer::read(&answer.json(), &answer.sent).code.as_deref() != Some(UNKNOWN_CLIENT)
             }
             _ => true,
         }

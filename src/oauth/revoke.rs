@@ -8,7 +8,6 @@ use super::OauthClient;
 use super::error_answer::ErrorAnswer;
 use super::exchange::json_object;
 use super::identity::endpoint;
-use super::refresh::sent;
 use super::tokens::{read_body, says_no_error};
 use crate::domain::grant::TokenSet;
 use crate::domain::platform_error::{PlatformError, Step};
@@ -38,7 +37,7 @@ impl OauthClient<'_> {
         if answer.is_success() && !error.is_markup() && is_confirmed(&platform.revocation, &json) {
             return Ok(true);
         }
-        Err(self.without_echo(error.error(platform, step, answer.status), sent(tokens)))
+        Err(error.error(platform, step, answer.status))
     }
 }
 

@@ -112,7 +112,7 @@ impl OauthClient<'_> {
         }
         // TikTok sends errors with status 200.
         match tokens::read(&answer.body, self.engine.clock.now(), Nested::of(&self.platform, Step::Refresh), None) {
-            Err(NotTokens::Error(error)) => Some(ErrorAnswer::read(&error)),
+            Err(NotTokens::Error(error)) => Some(ErrorAnswer::read(&error, &answer.sent)),
             Ok(_) | Err(NotTokens::Unreadable) => None,
         }
     }

@@ -134,7 +134,7 @@ impl Guard {
     /// [`Error::Refused`] when the host must not be called; otherwise as [`super::Outbound::send`].
     pub async fn send(&self, request: Request) -> Result<Answer, Error> {
         self.admit(&request.url).await?;
-        finish(self.connections.ask(&request, "application/json").await?).await
+        finish(self.connections.ask(&request, "application/json").await?, &request).await
     }
 
     /// Makes a call that must not arrive twice, as [`super::Outbound::send_once`].
@@ -144,7 +144,7 @@ impl Guard {
     /// As [`Guard::send`].
     pub async fn send_once(&self, request: Request) -> Result<Answer, Error> {
         self.admit(&request.url).await?;
-        finish(self.connections.spend(&request, "application/json").await?).await
+        finish(self.connections.spend(&request, "application/json").await?, &request).await
     }
 
     /// Checks a URL; and, where a proxy would connect, the addresses of its host.
@@ -168,7 +168,8 @@ impl Guard {
         let hops = async {
             for _ in 0..MAX_REDIRECTS {
                 self.admit(&url).await?;
-                let response = self.connections.ask(&Request::get(url.clone()), "*/*").await?;
+                let request = Request::get(url.clone());
+                let response = self.connections.ask(&request, "*/*").await?;
                 let next = response
                     .status()
                     .is_redirection()
@@ -177,11 +178,12 @@ impl Guard {
                     .and_then(|location| url.join(location.to_str().ok()?).ok());
                 match next {
                     Some(next) => url = next,
-                    None => return finish(response).await,
+                    None => return finish(response, &request).await,
                 }
             }
             self.admit(&url).await?;
-            finish(self.connections.ask(&Request::get(url), "*/*").await?).await
+            let request = Request::get(url);
+            finish(self.connections.ask(&request, "*/*").await?, &request).await
         };
         // Each hop has a time limit. This one is for all of them together.
         tokio::time::timeout(self.within, hops).await.unwrap_or(Err(Error::TooSlow))

@@ -25,6 +25,7 @@ use serde_json::Value;
 use url::Url;
 use zeroize::Zeroizing;
 
+use crate::domain::echo::Sent;
 use crate::domain::failure::Failure;
 use crate::domain::platform_error::{PlatformError, Step};
 use crate::domain::proxy::Proxies;
@@ -107,6 +108,8 @@ pub struct Answer {
     pub retry_after: Option<Duration>,
     /// True when the headers say to wait: by `Retry-After`, or because no request is left in this window.
     pub is_throttled: bool,
+    /// The secrets of its request.
+    pub sent: Sent,
 }
 
 impl Answer {
@@ -221,7 +224,7 @@ impl Outbound {
     ///
     /// There is no complete answer. An answer with an error status is an [`Answer`].
     pub async fn send(&self, request: Request) -> Result<Answer, Error> {
-        finish(self.0.ask(&request, "application/json").await?).await
+        finish(self.0.ask(&request, "application/json").await?, &request).await
     }
 
     /// Makes a call that must not arrive twice: it spends a code or a token. It has a connection of its own.
@@ -230,7 +233,7 @@ impl Outbound {
     ///
     /// As [`Outbound::send`].
     pub async fn send_once(&self, request: Request) -> Result<Answer, Error> {
-        finish(self.0.spend(&request, "application/json").await?).await
+        finish(self.0.spend(&request, "application/json").await?, &request).await
     }
 }
 
@@ -289,8 +292,8 @@ async fn begin(
     builder.send().await.map_err(Error::from_reqwest)
 }
 
-/// Reads the body of an answer, up to [`MAX_ANSWER`].
-async fn finish(mut response: reqwest::Response) -> Result<Answer, Error> {
+/// Reads the body of the answer to a request, up to [`MAX_ANSWER`].
+async fn finish(mut response: reqwest::Response, request: &Request) -> Result<Answer, Error> {
     if response.content_length().is_some_and(|length| length > MAX_ANSWER as u64) {
         return Err(Error::TooLarge);
     }
@@ -304,7 +307,7 @@ async fn finish(mut response: reqwest::Response) -> Result<Answer, Error> {
     let host = response.url().host_str().unwrap_or_default();
     let body = coding::decoded(host, response.headers(), body)?;
     let (retry_after, is_throttled) = (retry_after(response.headers()), is_throttled(response.headers()));
-    Ok(Answer { status: response.status().as_u16(), body, retry_after, is_throttled })
+    Ok(Answer { status: response.status().as_u16(), body, retry_after, is_throttled, sent: wiped::sent(request) })
 }
 
 /// The wait that the platform asks for: `Retry-After` in seconds or as a date, else `RateLimit-Reset`, which AT

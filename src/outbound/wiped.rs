@@ -11,7 +11,8 @@ use secrecy::SecretString;
 use url::form_urlencoded;
 use zeroize::Zeroizing;
 
-use super::{Authorization, Error, expose};
+use super::{Authorization, Body, Error, Request, expose, read_json, wipe};
+use crate::domain::echo::Sent;
 
 /// Bytes that are wiped once the last part of them is dropped.
 pub(super) fn bytes(secret: Vec<u8>) -> Bytes {
@@ -51,6 +52,37 @@ pub(super) fn authorization(authorization: &Authorization) -> Result<Option<Head
     Ok(Some(value))
 }
 
+/// The secrets of a request: what its `Authorization` says, as it is sent and by itself, and each parameter.
+pub(super) fn sent(request: &Request) -> Sent {
+    let mut sent = Sent::default();
+    for (name, value) in request.url.query_pairs() {
+        sent.add_parameter(&name, &value);
+    }
+    if let Authorization::Basic { password, .. } = &request.authorization {
+        sent.add(expose(password));
+    }
+    let header = authorization(&request.authorization).ok().flatten();
+    if let Some((_, value)) = header.as_ref().and_then(|header| header.to_str().ok()?.split_once(' ')) {
+        sent.add(value);
+    }
+    match &request.body {
+        Body::Empty => {}
+        Body::Form(fields) | Body::Multipart(fields) => {
+            for (name, value) in fields {
+                sent.add_parameter(name, expose(value));
+            }
+        }
+        Body::Json(text) => {
+            let mut members = read_json(expose(text).as_bytes()).unwrap_or_default();
+            for (name, value) in members.as_object().into_iter().flatten() {
+                sent.add_parameter(name, value.as_str().unwrap_or_default());
+            }
+            wipe(&mut members);
+        }
+    }
+    sent
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -74,5 +106,29 @@ mod tests {
         assert!(authorization(&Authorization::None).unwrap().is_none());
         let broken = Authorization::Bearer(SecretString::from("a\nb"));
         assert!(matches!(authorization(&broken), Err(Error::Unsendable)));
+    }
+
+    #[test]
+    fn the_secrets_of_a_request_are_wherever_it_has_parameters() {
+        let secret = || SecretString::from("s3cret-of-the-test");
+        let request = |query: &str, authorization, body| {
+            Request::post(format!("https://a.example/?{query}").parse().unwrap(), authorization, body)
+        };
+        let fields = || vec![("token".to_owned(), secret())];
+        let json = SecretString::from(r#"{"token":"s3cret-of-the-test"}"#);
+        let basic = Authorization::Basic { user: "client".to_owned(), password: secret() };
+        for (request, is_secret) in [
+            (request("a=s3cret-of-the-test", Authorization::None, Body::Empty), true),
+            (request("scope=s3cret-of-the-test", Authorization::None, Body::Empty), false),
+            (request("", Authorization::Bearer(secret()), Body::Empty), true),
+            (request("", basic, Body::Empty), true),
+            (request("", Authorization::None, Body::Form(fields())), true),
+            (request("", Authorization::None, Body::Multipart(fields())), true),
+            (request("", Authorization::None, Body::Json(json)), true),
+        ] {
+            for code in ["s3cret-of-the-test", &STANDARD.encode("client:s3cret-of-the-test")] {
+                assert_eq!(sent(&request).is_repeated_by(code), is_secret, "{code}");
+            }
+        }
     }
 }

@@ -314,7 +314,7 @@ impl Client<'_> {
                 let (service_url, refresh_token) = session(tokens, Step::Refresh)?;
                 let refreshed = engine.refresh_session(&service_url, refresh_token).await;
                 refreshed.map_err(|error| {
-                    let said = Said::with_codes(error.code.iter().cloned().collect());
+                    let said = Said::with_codes(error.code.iter().map(|code| (**code).to_owned()).collect());
                     let read = read_errors(errors, Step::Refresh, error.status, &said);
                     let failure = read.unwrap_or(error.failure);
                     PlatformError { failure, ..error }

@@ -62,6 +62,7 @@ impl Refresher {
         let due_at = retry_at(kind, grant.failures + 1, error.retry_after, now, Jitter::draw(&*self.core().entropy));
         let PlatformError { status, code: platform_code, may_have_acted, is_in_answer, .. } = error;
         let backup_taken_at = restore.map(|restore| restore.taken_at);
+        let platform_code = platform_code.map(String::from);
         let trouble = RefreshFailure { kind, status, platform_code, at: now, backup_taken_at, refused_alone };
         let reply = match (is_in_answer, may_have_acted) {
             (true, _) => Reply::StoredRejection,

@@ -145,7 +145,7 @@ impl Listing<'_> {
                 return Err(api_refusal(platform, step, &answer));
             }
             let answered = Answered(answer.json());
-            read(&answered.0).map_err(|why| unread(platform, step, &answered.0, answer.status, why))
+            read(&answered.0).map_err(|why| unread(platform, step, &answered.0, (answer.status, &answer.sent), why))
         });
         let in_time = tokio::time::timeout_at(self.deadline, asked).await;
         in_time.unwrap_or_else(|_| Err(self.failed(Failure::PlatformUnavailable)))
