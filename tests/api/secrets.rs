@@ -1,6 +1,7 @@
 //! No secret leaks. Every flow runs with all its failures, and no token, code, state, verifier, client secret or
 //! access key appears in any log line, answer, page, error, `Debug` text or byte of the database's files.
 
+mod echoes;
 mod errors;
 pub(crate) mod needles;
 mod refreshes;

@@ -94,6 +94,11 @@ impl TestBroker {
         self.sandbox.base_url()
     }
 
+    /// The sandbox's server of Bluesky accounts.
+    pub(crate) fn sandbox_pds_url(&self) -> &str {
+        self.sandbox.pds_url()
+    }
+
     /// A new key of a project, which is created if it is missing.
     pub(crate) async fn key(&self, project: &str, scopes: &[Scope]) -> String {
         if project != DEFAULT_PROJECT {

@@ -35,6 +35,8 @@ pub(crate) struct Builder {
     has_reserve: bool,
     exchanges: usize,
     db_id: u128,
+    /// URL that stands for the sandbox's.
+    relay: Option<String>,
 }
 
 impl Default for Builder {
@@ -54,6 +56,7 @@ impl Default for Builder {
             has_reserve: false,
             exchanges: 256,
             db_id: 0x70_6f73_7470_6565_7200,
+            relay: None,
         }
     }
 }
@@ -137,6 +140,12 @@ impl Builder {
         self
     }
 
+    /// Sends what the sandbox would be asked to this URL.
+    pub(crate) fn relay(mut self, url: &str) -> Self {
+        self.relay = Some(url.to_owned());
+        self
+    }
+
     pub(crate) async fn start(self) -> TestBroker {
         let clock = Arc::new(ManualClock::new(Timestamp::from_millis(1_777_797_216_445)));
         let entropy = self.entropy.unwrap_or_else(|| Arc::new(SeededEntropy::new(self.seed)));
@@ -151,7 +160,7 @@ impl Builder {
             self.public_url.as_ref().unwrap_or(&url),
             self.path,
             self.toml.replace("{sandbox}", sandbox.base_url()),
-            postpeer::sandbox::configuration(sandbox.base_url())
+            postpeer::sandbox::configuration(self.relay.as_deref().unwrap_or(sandbox.base_url()))
         );
         let environment: Environment = self.environment.into_iter().collect();
         let mut config = config::from_str("test", &toml, dir.path(), &environment).unwrap();
