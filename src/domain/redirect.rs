@@ -25,11 +25,16 @@ const OURS: [&str; 9] = [
     "status",
 ];
 
-/// A parameter's name without what servers drop from it: white space, control characters, and brackets, which make a
-/// list of `a[]` and are dropped from `[a]` and `a]`.
+/// A parameter's name without what servers drop from it: white space, and brackets, which make a list of `a[]` and are
+/// dropped from `[a]` and `a]`.
 fn as_servers_read(name: &str) -> &str {
-    let is_dropped = |c: char| c.is_whitespace() || c.is_control();
-    name.split(['[', ']']).map(|part| part.trim_matches(is_dropped)).find(|part| !part.is_empty()).unwrap_or_default()
+    name.split(['[', ']']).map(str::trim).find(|part| !part.is_empty()).unwrap_or_default()
+}
+
+/// True for a decoded text that servers read differently: some end it at a control character, and some drop or replace
+/// bytes that are not UTF-8.
+fn is_garbled(decoded: &str) -> bool {
+    decoded.contains(|c: char| c.is_control() || c == char::REPLACEMENT_CHARACTER)
 }
 
 /// Why a redirect URI is refused. `Display` completes "redirectUri ...".
@@ -39,7 +44,10 @@ pub enum Refused {
         "must be plain ASCII without spaces, control characters, quotes, angle brackets or backslashes: percent-encode them"
     )]
     Characters,
-    #[error("must not have an encoded slash, backslash, dot or percent sign, or a segment such as ..; in its path")]
+    #[error(
+        "must not have an encoded slash, backslash, dot, semicolon or percent sign, control characters, bytes that are not \
+         UTF-8, or a segment such as ..; in its path"
+    )]
     EncodedPath,
     #[error("must not have a fragment (#...)")]
     Fragment,
@@ -56,6 +64,8 @@ pub enum Refused {
         OURS.join(", ")
     )]
     OurParameter,
+    #[error("must not have a control character, or bytes that are not UTF-8, in the name of a parameter")]
+    ParameterName,
     /// Only in the operator's list.
     #[error("must not have a query (?...): list it without one, and a redirectUri may have any query")]
     Query,
@@ -95,19 +105,22 @@ impl RedirectUri {
     ///
     /// # Errors
     ///
-    /// [`Refused::OurParameter`].
+    /// [`Refused::OurParameter`], and [`Refused::ParameterName`] for a name that some servers read as one of ours.
     pub fn check_query(&self, platform: &str, profile: Option<&str>) -> Result<(), Refused> {
         let query = self.text.split_once('?').map_or("", |(_, query)| query);
         // Some servers take a semicolon for a separator as well.
-        let is_ours =
-            query.split(';').flat_map(|part| url::form_urlencoded::parse(part.as_bytes())).any(|(name, value)| {
-                match name.as_ref() {
-                    "platform" => value != platform,
-                    "profileId" => Some(value.as_ref()) != profile,
-                    name => OURS.iter().any(|ours| ours.eq_ignore_ascii_case(as_servers_read(name))),
-                }
-            });
-        if is_ours { Err(Refused::OurParameter) } else { Ok(()) }
+        for (name, value) in query.split(';').flat_map(|part| url::form_urlencoded::parse(part.as_bytes())) {
+            let is_ours = match name.as_ref() {
+                "platform" => value != platform,
+                "profileId" => Some(value.as_ref()) != profile,
+                name if is_garbled(name) => return Err(Refused::ParameterName),
+                name => OURS.iter().any(|ours| ours.eq_ignore_ascii_case(as_servers_read(name))),
+            };
+            if is_ours {
+                return Err(Refused::OurParameter);
+            }
+        }
+        Ok(())
     }
 
     /// Appends `parameters` to the query, and leaves the caller's own query as it is.
@@ -284,11 +297,19 @@ fn has_path(prefix: &Url) -> bool {
     !prefix.path().trim_end_matches('/').is_empty()
 }
 
-/// True when a server might take the path for another one, after decoding it or without its parameters (`..;x`).
+/// True when a server might take the path for another one: after decoding it once or twice, and without parameters
+/// (`..;x`) or white space.
 fn is_ambiguous(url: &Url) -> bool {
     let path = url.path().to_ascii_lowercase();
-    let is_dots = |segment: &str| matches!(segment.split(';').next(), Some("." | ".."));
-    ["%2e", "%2f", "%5c", "%25"].iter().any(|code| path.contains(code)) || path.split('/').any(is_dots)
+    // Decodes what would separate fields of a form as well.
+    let as_name = path.replace('+', "%2b").replace('&', "%26").replace('=', "%3d");
+    let decoded: String = url::form_urlencoded::parse(as_name.as_bytes()).map(|(name, _)| name).collect();
+    let is_dots = |segment: &str| matches!(segment.split(';').next().map(str::trim), Some("." | ".."));
+    ["%2e", "%2f", "%3b"].iter().any(|code| path.contains(code))
+        // A percent sign that is left belongs to `%25`, or to no escape: some servers read `%u002e` as a dot.
+        || decoded.contains(['%', '\\'])
+        || is_garbled(&decoded)
+        || decoded.split('/').any(is_dots)
 }
 
 /// True when both have the same origin and the prefix's path is made of the first segments of the URL's path.
