@@ -10,6 +10,7 @@ use super::{Broker, Caller, Error, apps, profiles, reconnect};
 use crate::domain::binding::{APP_COOKIE, Binding};
 use crate::domain::confirmation::Confirmation;
 use crate::domain::error_chain::chain;
+use crate::domain::failure::Failure;
 use crate::domain::flow::{self, Flow, FlowStage, new_state, nonce};
 use crate::domain::id::{FlowId, OauthAppId, ProfileId};
 use crate::domain::redirect::RedirectUri;
@@ -240,7 +241,11 @@ impl Broker {
             });
         }
         let client = self.oauth_client(of).await?.ok_or_else(missing)?;
-        client.authorize_url(request).await.map_err(|error| {
+        client.authorize_url(request).await.map_err(|mut error| {
+            // Nobody was at the platform yet, so that no account's authorization can be at fault.
+            if error.failure == Failure::AppOrGrantRejected {
+                error.failure = Failure::CredentialsRejected;
+            }
             let next_step = error.next_step(self.console(&platform.name));
             tracing::warn!(
                 platform.name = %platform.name, error = %chain(&error), next_step,

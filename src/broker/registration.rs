@@ -316,13 +316,18 @@ impl Broker {
                     "server names no server of {label}'s kind: {host} does not answer as one. Check its spelling: it is the \
                      name in the browser's address bar where the person signs in"
                 )),
-                Unregistered::Failed(error) => NotRegistered::Unreachable {
-                    failure: error.of_connection(),
-                    sentence: format!(
-                        "{host} cannot be connected at the moment: {}",
-                        error.failure.what_happened(host).trim_end_matches('.')
-                    ),
-                },
+                Unregistered::Failed(error) => {
+                    let failure = match error.failure {
+                        // There is no account yet, and there are no credentials.
+                        Failure::AppOrGrantRejected | Failure::RequestRefused => Failure::AuthorizationRefused,
+                        failure => failure,
+                    };
+                    let happened = failure.what_happened(host);
+                    NotRegistered::Unreachable {
+                        failure,
+                        sentence: format!("{host} cannot be connected at the moment: {}", happened.trim_end_matches('.')),
+                    }
+                }
             }
         })?;
         let now = self.clock.now();

@@ -398,7 +398,7 @@ impl Failure {
                 next_step: RECONNECT,
             },
             Self::RequestRefused => Texts {
-                what_happened: "{label} refused a refresh without blaming the account.",
+                what_happened: "{label} refused a request without blaming the account.",
                 next_step: "It is tried again, more and more rarely. Check the settings of [platforms.{platform}] and the app \
                             at {console}; the log has the code of the platform, if it gave one.",
             },

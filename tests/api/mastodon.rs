@@ -443,6 +443,7 @@ async fn a_server_that_is_none_of_these_and_one_that_is_down_are_told_apart() {
         (200, "<html>", (400, "invalid_parameter")),
         (200, r#"{"client_id":"c"}"#, (400, "invalid_parameter")),
         (422, r#"{"error":"Validation failed: Redirect URI must be an absolute URI."}"#, (502, "platform_unavailable")),
+        (401, r#"{"error":"This method requires an authenticated user"}"#, (502, "platform_unavailable")),
         (403, r#"{"error":"This action is not allowed"}"#, (502, "platform_unavailable")),
         (429, r#"{"error":"Too many requests"}"#, (502, "platform_unavailable")),
         (503, "", (502, "platform_unavailable")),
@@ -453,6 +454,12 @@ async fn a_server_that_is_none_of_these_and_one_that_is_down_are_told_apart() {
         let reply = asked(&broker, &format!("server={}", instance.url())).await;
         assert_eq!((reply.status, reply.code()), expected, "{status} {body}: {}", reply.text);
         assert!(reply.text.contains(instance.host()), "{}", reply.text);
+        assert_eq!(
+            reply.text.contains("refused what this service asks for"),
+            [401, 403, 422].contains(&status),
+            "{status} {body}: {}",
+            reply.text
+        );
         assert_eq!(instance.paths(), [APPS]);
         // Nothing is left behind, and the next attempt works.
         assert_eq!(count(&broker, "registrations") + count(&broker, "flows"), 0);

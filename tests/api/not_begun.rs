@@ -71,6 +71,11 @@ async fn a_platform_in_trouble_is_named_to_the_person_and_to_the_app() {
             ["Own did not accept this service", "Only the people who run this service can fix this"],
         ),
         (
+            "credentials_rejected",
+            (401, "{}"),
+            ["Own did not accept this service", "Only the people who run this service can fix this"],
+        ),
+        (
             "authorization_refused",
             (400, r#"{"error":"invalid_scope"}"#),
             ["Own refused what this service asks for", "Only the people who run this service can fix this"],

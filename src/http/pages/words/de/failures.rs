@@ -191,7 +191,7 @@ const fn sentences(failure: Failure) -> (&'static str, &'static str) {
             ("{label} lehnt das Erneuerungstoken ab: Es ist abgelaufen oder wurde widerrufen.", RECONNECT)
         }
         F::RequestRefused => (
-            "{label} hat eine Erneuerung abgelehnt, ohne dass es am Konto liegt.",
+            "{label} hat eine Anfrage abgelehnt, ohne dass es am Konto liegt.",
             "Sie wird wiederholt, in immer größeren Abständen. Prüfen Sie die Einstellungen in [platforms.{platform}] und die \
              App {console}; im Protokoll steht der Code der Plattform, falls sie einen nannte.",
         ),
