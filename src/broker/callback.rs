@@ -175,7 +175,7 @@ impl Broker {
                 }
             }
             Found::Waits(_) => {
-                let late = LateRedirect { platform, redirect_uri, cancel_redirect_uri };
+                let late = LateRedirect { project_id: project, platform, redirect_uri, cancel_redirect_uri };
                 return Ok(Finished { link, ..self.late(late, false) });
             }
         };

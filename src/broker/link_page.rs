@@ -24,7 +24,7 @@ use crate::domain::audit::Actor;
 use crate::domain::binding::LinkCookie;
 use crate::domain::budget::Cost;
 use crate::domain::flow::Flow;
-use crate::domain::id::IntegrationId;
+use crate::domain::id::{IntegrationId, ProjectId};
 use crate::domain::integration::{IntegrationDetail, IntegrationFilter, PlatformFilter};
 use crate::domain::link::{CONNECTED_MAX, Link, LinkStatus};
 use crate::domain::paging::Window;
@@ -39,6 +39,7 @@ const SHOWN: Window = Window { limit: 100, offset: 0 };
 /// Contents of the page of a link.
 #[derive(Debug)]
 pub struct OpenLink {
+    pub project_id: ProjectId,
     pub project: Option<String>,
     pub profile_name: Option<String>,
     pub offers: Vec<Offer>,
@@ -122,7 +123,8 @@ impl Broker {
             offers.push(Offer { platform, label, leads_to, how, accounts: here });
         }
         let redirect_uri = self.checked_again(link.redirect_uri);
-        Ok(OpenLink { project, profile_name, offers, connected, redirect_uri })
+        let project_id = link.project_id;
+        Ok(OpenLink { project_id, project, profile_name, offers, connected, redirect_uri })
     }
 
     /// How a connection ended that was begun through this link. `None` for any other, and once its flow is purged.
@@ -135,7 +137,7 @@ impl Broker {
     pub async fn set_out(&self, token: &SecretString, wish: Wish) -> Result<SetOut, Error> {
         let (link, reconnect) = self.find_wish(token, &wish).await?;
         let caller = of_link(&link, wish.address);
-        self.spend(Cost::Starts, Some(&caller), wish.limited)?;
+        self.spend(Cost::Starts, Some(&caller), wish.limited).await?;
         let cookie = LinkCookie::new(token, &*self.entropy);
         let wanted = BeginConnect {
             platform: wish.platform,
@@ -159,7 +161,7 @@ impl Broker {
     ) -> Result<IntegrationId, Error> {
         let (link, reconnect) = self.find_wish(token, &wish).await?;
         let caller = of_link(&link, wish.address);
-        self.spend(Cost::Bluesky, Some(&caller), wish.limited)?;
+        self.spend(Cost::Bluesky, Some(&caller), wish.limited).await?;
         let wanted = ConnectBluesky {
             identifier,
             password,

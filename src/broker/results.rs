@@ -103,7 +103,7 @@ impl Broker {
             asks_first: matches!(flow.binding, Binding::Confirmed(_)),
             completion: flow.needs_completion,
         };
-        self.spend(Cost::Starts, Some(&caller), limited)?;
+        self.spend(Cost::Starts, Some(&caller), limited).await?;
         match self.begin_connect(&caller, wanted).await {
             Ok(begun) => Ok(Retried::Begun(begun.url)),
             Err(Error::PlatformUnreachable { failure, .. }) => {

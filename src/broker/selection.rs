@@ -20,7 +20,7 @@ use crate::domain::account::{Account, AccountKind};
 use crate::domain::audit::{Action, By};
 use crate::domain::failure::Failure;
 use crate::domain::flow::{Flow, Outcome};
-use crate::domain::id::SelectionId;
+use crate::domain::id::{ProjectId, SelectionId};
 use crate::domain::redirect::RedirectUri;
 use crate::domain::scopes;
 use crate::domain::secret::{Digest256, SecretString, random_token};
@@ -139,13 +139,14 @@ impl Broker {
     }
 
     /// Fails when there is nothing to answer a choice with this token by. Cheap, so that it can come before the choice
-    /// is read.
-    pub async fn ensure_selection(&self, platform: Option<&str>, token: &SecretString) -> Result<(), Error> {
+    /// is read. Returns the project.
+    pub async fn ensure_selection(&self, platform: Option<&str>, token: &SecretString) -> Result<ProjectId, Error> {
         match self.find_selection(platform, token).await {
             Err(Error::NotFound(_)) if platform.is_none() => {
-                self.find_late(token_digest(token)).await?.map(drop).ok_or(Error::NotFound(What::Selection))
+                let late = self.find_late(token_digest(token)).await?;
+                late.map(|late| late.project_id).ok_or(Error::NotFound(What::Selection))
             }
-            found => found.map(drop),
+            found => found.map(|(_, flow)| flow.project_id),
         }
     }
 

@@ -1,4 +1,4 @@
-//! Budgets for what costs: so many in a minute, by access key, by link, by address and in all.
+//! Budgets for what costs: so many in a minute, by access key, by link, by address, by project and in all.
 //!
 //! Each budget refills steadily, and a subject that has spent nothing for a minute has all of it. Memory is bounded:
 //! when there are too many subjects, those with the most left are forgotten.
@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use strum::{IntoStaticStr, VariantArray};
 
-use super::id::{AccessKeyId, LinkId};
+use super::id::{AccessKeyId, LinkId, ProjectId};
 use super::time::Timestamp;
 
 /// Most subjects that are remembered, at about 100 bytes each.
@@ -96,6 +96,8 @@ pub enum Subject {
     Link(LinkId),
     /// All people who act without the key for what it began or made: they spend nothing of the key's own budget.
     PeopleOf(AccessKeyId),
+    /// All keys of a project, and their people.
+    Project(ProjectId),
 }
 
 impl Subject {
@@ -104,7 +106,7 @@ impl Subject {
     pub const fn setting(&self) -> &'static str {
         match self {
             Self::Address(_) => "per_address",
-            Self::All => "in_all",
+            Self::All | Self::Project(_) => "in_all",
             Self::Key(_) | Self::Link(_) | Self::PeopleOf(_) => "per_key",
         }
     }

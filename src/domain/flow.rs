@@ -291,6 +291,7 @@ impl Flow {
 /// The rest of a flow that expired before its person came back, or before they chose accounts.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LateRedirect {
+    pub project_id: ProjectId,
     pub platform: String,
     pub redirect_uri: Option<String>,
     pub cancel_redirect_uri: Option<String>,
@@ -298,8 +299,8 @@ pub struct LateRedirect {
 
 impl From<Flow> for LateRedirect {
     fn from(flow: Flow) -> Self {
-        let Flow { platform, redirect_uri, cancel_redirect_uri, .. } = flow;
-        Self { platform, redirect_uri, cancel_redirect_uri }
+        let Flow { project_id, platform, redirect_uri, cancel_redirect_uri, .. } = flow;
+        Self { project_id, platform, redirect_uri, cancel_redirect_uri }
     }
 }
 

@@ -51,7 +51,7 @@ pub(super) async fn guard(
         Err(_logged_by_the_panic_hook) => ServiceResponse::from_err(ApiError::internal("a handler panicked"), request),
     };
     if route.access == Access::Public && route.cost == Some(Cost::Misses) && is_miss(&answer) {
-        let spent = state.broker.spend(Cost::Misses, None, limited(answer.request(), state));
+        let spent = state.broker.spend(Cost::Misses, None, limited(answer.request(), state)).await;
         if let Err(exhausted) = spent {
             return ServiceResponse::from_err(ApiError::from(exhausted), answer.into_parts().0);
         }
@@ -85,7 +85,7 @@ async fn admit(route: &Route, state: &State, req: &ServiceRequest) -> Result<Opt
     };
     let caller = match found {
         Err(broker::Error::AuthenticationRequired) => {
-            state.broker.spend(Cost::Misses, None, limited())?;
+            state.broker.spend(Cost::Misses, None, limited()).await?;
             return Err(ApiError::new(Code::InvalidAccessKey));
         }
         found => found?,
@@ -94,7 +94,7 @@ async fn admit(route: &Route, state: &State, req: &ServiceRequest) -> Result<Opt
         return Err(broker::Error::ScopeMissing(scope).into());
     }
     if let Some(cost) = route.cost {
-        state.broker.spend(cost, Some(&caller), limited())?;
+        state.broker.spend(cost, Some(&caller), limited()).await?;
     }
     Ok(Some(caller))
 }

@@ -70,6 +70,7 @@ pub(super) fn delete_oldest(db: &Transaction<'_>, (project, key): Owner, limit: 
 fn read(row: &Row<'_>) -> Result<LateRedirect, Error> {
     let fields = Fields::of("late_redirects", row);
     Ok(LateRedirect {
+        project_id: fields.get("project_id")?,
         platform: fields.get("platform")?,
         redirect_uri: fields.get("redirect_uri")?,
         cancel_redirect_uri: fields.get("cancel_redirect_uri")?,
@@ -85,8 +86,13 @@ mod tests {
     use crate::store::fixture::Fixture;
     use crate::store::{flows, selections};
 
-    fn late(uri: &str) -> LateRedirect {
-        LateRedirect { platform: "facebook".to_owned(), redirect_uri: Some(uri.to_owned()), cancel_redirect_uri: None }
+    fn late(fixture: &Fixture, uri: &str) -> LateRedirect {
+        LateRedirect {
+            project_id: fixture.ours,
+            platform: "facebook".to_owned(),
+            redirect_uri: Some(uri.to_owned()),
+            cancel_redirect_uri: None,
+        }
     }
 
     /// Purges a flow that expired now, in this stage and with that redirect. Returns its late redirect.
@@ -115,7 +121,7 @@ mod tests {
         ] {
             let uri = "https://app.example/back";
             let left = left_by(&mut fixture, stage.clone(), Some(uri));
-            assert_eq!(left, is_left.then(|| late(uri)), "{stage:?}");
+            assert_eq!(left, is_left.then(|| late(&fixture, uri)), "{stage:?}");
         }
         assert_eq!(left_by(&mut fixture, pending, None), None, "there is nowhere to go");
     }
@@ -138,7 +144,7 @@ mod tests {
             [("open", true), ("state of open", true), ("spent", false), ("without", false), ("state of without", false)]
         {
             let found = find(&fixture.db, &Digest256::of(credential.as_bytes()), now).unwrap();
-            assert_eq!(found, is_left.then(|| late("https://app.example/back")), "{credential}");
+            assert_eq!(found, is_left.then(|| late(&fixture, "https://app.example/back")), "{credential}");
         }
     }
 

@@ -21,6 +21,11 @@ pub fn list(db: &Connection) -> Result<Vec<Project>, Error> {
     all(db, "SELECT id, name, created_at FROM projects ORDER BY id", &[], read)
 }
 
+/// True where there is more than one.
+pub fn are_several(db: &Connection) -> Result<bool, Error> {
+    Ok(count(db, "SELECT count(*) FROM (SELECT id FROM projects LIMIT 2)", named_params! {})? > 1)
+}
+
 pub fn find_by_name(db: &Connection, name: &str) -> Result<Option<Project>, Error> {
     one(db, "SELECT id, name, created_at FROM projects WHERE name = :name", named_params! {":name": name}, read)
 }

@@ -76,6 +76,7 @@ mod secrets;
 mod selection;
 mod several_secrets;
 mod shapes;
+mod shares;
 mod signed;
 #[path = "../support/small_disk.rs"]
 mod small_disk;

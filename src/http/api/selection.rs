@@ -106,8 +106,8 @@ macro_rules! operations {
                 unread: Unread,
             ) -> Result<Json<SelectionDone>, ApiError> {
                 let token = SecretString::from(token);
-                state.broker.ensure_selection(Some($platform), &token).await?;
-                let chosen = unread.members::<SelectedAccounts>().await?.selected_account_ids;
+                let project = state.broker.ensure_selection(Some($platform), &token).await?;
+                let chosen = unread.of_project(project).members::<SelectedAccounts>().await?.selected_account_ids;
                 let address = peer::address(&req, &state.settings.trusted_proxies);
                 Ok(Json(state.broker.choose_accounts(Some($platform), &token, chosen, address).await?.into()))
             }

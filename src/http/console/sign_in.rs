@@ -59,7 +59,7 @@ pub(crate) async fn submit(state: Current, req: HttpRequest, unread: Unread) -> 
             with_cookie(&state, answer, Some(token))
         }
         Err(broker::Error::AuthenticationRequired) => {
-            state.broker.spend(Cost::Misses, None, limited(&req, &state))?;
+            state.broker.spend(Cost::Misses, None, limited(&req, &state)).await?;
             refuse(&state, &req, NoSignIn::WrongKey)
         }
         Err(broker::Error::ScopeMissing(_)) => refuse(&state, &req, NoSignIn::MayNotManage),
@@ -76,7 +76,7 @@ pub(crate) async fn sign_out(state: Current, req: HttpRequest, sent: Sent) -> Re
 
 async fn begin(state: &State, req: &HttpRequest, key: &str) -> Result<SessionToken, broker::Error> {
     let caller = state.broker.authenticate(key, peer::address(req, &state.settings.trusted_proxies)).await?;
-    state.broker.spend(Cost::Writes, Some(&caller), limited(req, state))?;
+    state.broker.spend_on_sign_in(&caller, limited(req, state)).await?;
     state.broker.sign_in(&caller).await
 }
 

@@ -314,6 +314,7 @@ fn limit_reached(cost: Cost, subject: Subject) -> String {
         Subject::Key(_) => "by this access key",
         Subject::Link(_) => "through this link",
         Subject::PeopleOf(_) => "by people whom this app sent here",
+        Subject::Project(_) => "by this project",
     };
     let what = match cost {
         Cost::Bluesky => "attempts to connect a Bluesky account",

@@ -195,6 +195,7 @@ pub(crate) async fn connect_bluesky(
 ) -> Result<HttpResponse, ApiError> {
     let demo = demo(&state)?;
     check_is_own_page(&state, req.headers())?;
+    let unread = unread.of_project(demo.caller.project_id);
     let (form, home) = (unread.form(PASSWORD_FORM_MAX).await?, home(&state, &req));
     let field = |name| form.fields().text(name).map(Option::unwrap_or_default);
     let wanted = ConnectBluesky {

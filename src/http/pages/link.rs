@@ -194,7 +194,7 @@ pub(crate) async fn submit(
     super::check_is_from_own_page(&state, req.headers())?;
     let token = SecretString::from(token);
     let open = state.broker.open_link(&token).await?;
-    let form = unread.form(PASSWORD_FORM_MAX).await?;
+    let form = unread.of_project(open.project_id).form(PASSWORD_FORM_MAX).await?;
     let form = form.fields();
     if form.text("action")?.as_deref() == Some("done") {
         let destination = state.broker.leave_link(&token).await?;

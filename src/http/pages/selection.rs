@@ -184,8 +184,8 @@ pub(crate) async fn submit(
 ) -> Result<HttpResponse, ApiError> {
     super::check_is_from_own_page(&state, req.headers())?;
     let token = SecretString::from(token);
-    state.broker.ensure_selection(None, &token).await.map_err(ApiError::from)?;
-    let filled = Filled::from_query(&unread.form(CHOICE_BODY_MAX).await?.fields())?;
+    let project = state.broker.ensure_selection(None, &token).await.map_err(ApiError::from)?;
+    let filled = Filled::from_query(&unread.of_project(project).form(CHOICE_BODY_MAX).await?.fields())?;
     let cancels = filled.button == Some(Button::Cancel);
     match press(&state, &req, &token, filled).await {
         Err(error) => closed(&state, &req, &token, cancels, error).await,

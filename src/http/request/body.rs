@@ -24,13 +24,13 @@ use zeroize::{Zeroize as _, Zeroizing};
 
 use super::query::Query;
 use super::{fields, spelling};
-use crate::domain::id::AccessKeyId;
+use crate::domain::id::{AccessKeyId, ProjectId};
 use crate::http::Current;
 use crate::http::context::Context;
 use crate::http::error::{ApiError, Code};
 
-/// Longest form that anyone can send, in bytes: enough for a key or the name of a button. All connections together cannot
-/// fill the room for bodies with it.
+/// Longest form that anyone can send, in bytes: enough for a key or the name of a button. It takes nothing of the room
+/// for bodies: its connection holds more than that, and nobody who fills the room keeps the operator from signing in.
 pub(crate) const FORM_MAX: usize = 2 * 1024;
 /// Longest choice of accounts, in bytes, as a form or in JSON: enough for the most that a person may choose, with ids of
 /// the length that platforms use.
@@ -52,22 +52,31 @@ pub(crate) trait FromMembers: Sized {
 }
 
 /// Room for the bodies that are being read, in bytes. Bounds what clients can make the broker hold that send a body and
-/// do not finish it. Invariant: bodies with one key fill a quarter, and those without a key half.
+/// do not finish it. Invariant: bodies with one key fill a quarter, those of a project's people half, and those of one
+/// project half where there are several.
 pub(crate) struct BodyRoom {
     bytes: usize,
     taken: Mutex<Taken>,
 }
 
-#[derive(Default)]
-struct Taken {
-    in_all: usize,
-    by_key: HashMap<Option<AccessKeyId>, usize>,
+/// Bytes that are taken by each.
+type Taken = HashMap<Sharer, usize>;
+
+/// Who shares the room.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+enum Sharer {
+    All,
+    Key(AccessKeyId),
+    /// All people of a project: they have no key.
+    PeopleOf(ProjectId),
+    Project(ProjectId),
 }
 
 /// Room that a body takes, until it is dropped.
 struct Held {
     room: Arc<BodyRoom>,
-    key: Option<AccessKeyId>,
+    /// Those who pay for it, each with the most that it may take.
+    sharers: Vec<(Sharer, usize)>,
     bytes: usize,
 }
 
@@ -79,19 +88,28 @@ impl BodyRoom {
     fn taken(&self) -> MutexGuard<'_, Taken> {
         self.taken.lock().unwrap_or_else(PoisonError::into_inner)
     }
+
+    /// Those who pay for a body with this key, or of a person without one. `parts`: as of [`Broker::parts`].
+    fn sharers(&self, project: ProjectId, key: Option<AccessKeyId>, parts: u8) -> Vec<(Sharer, usize)> {
+        let sender = match key {
+            Some(key) => (Sharer::Key(key), self.bytes / 4),
+            None => (Sharer::PeopleOf(project), self.bytes / 2),
+        };
+        vec![sender, (Sharer::Project(project), self.bytes / usize::from(parts)), (Sharer::All, self.bytes)]
+    }
 }
 
 impl Held {
     /// Takes room for more of the body.
     fn grow(&mut self, bytes: usize) -> Result<(), ApiError> {
-        let share = self.room.bytes / if self.key.is_some() { 4 } else { 2 };
-        let taken = &mut *self.room.taken();
-        let by_key = taken.by_key.entry(self.key).or_default();
-        if *by_key + bytes > share || taken.in_all + bytes > self.room.bytes {
+        let mut taken = self.room.taken();
+        let has_room = |(sharer, most): &(Sharer, usize)| taken.get(sharer).copied().unwrap_or(0) + bytes <= *most;
+        if !self.sharers.iter().all(has_room) {
             return Err(ApiError::new(Code::Overloaded).retry_after(ROOM_RETRY_AFTER).closing());
         }
-        *by_key += bytes;
-        taken.in_all += bytes;
+        for (sharer, _) in &self.sharers {
+            *taken.entry(*sharer).or_default() += bytes;
+        }
         self.bytes += bytes;
         Ok(())
     }
@@ -99,12 +117,13 @@ impl Held {
 
 impl Drop for Held {
     fn drop(&mut self) {
-        let taken = &mut *self.room.taken();
-        taken.in_all -= self.bytes;
-        if let Entry::Occupied(mut by_key) = taken.by_key.entry(self.key) {
-            *by_key.get_mut() -= self.bytes;
-            if *by_key.get() == 0 {
-                by_key.remove();
+        let mut taken = self.room.taken();
+        for (sharer, _) in &self.sharers {
+            if let Entry::Occupied(mut bytes) = taken.entry(*sharer) {
+                *bytes.get_mut() -= self.bytes;
+                if *bytes.get() == 0 {
+                    bytes.remove();
+                }
             }
         }
     }
@@ -136,6 +155,8 @@ impl Form {
 pub(crate) struct Unread {
     req: HttpRequest,
     payload: Payload,
+    /// The project of its sender, who has no key.
+    project: Option<ProjectId>,
 }
 
 impl FromRequest for Unread {
@@ -149,11 +170,16 @@ impl FromRequest for Unread {
 
 impl Unread {
     fn of(req: &HttpRequest, payload: &mut Payload) -> Self {
-        Self { req: req.clone(), payload: payload.take() }
+        Self { req: req.clone(), payload: payload.take(), project: None }
+    }
+
+    /// The same body, from one of the people of a project.
+    pub(crate) fn of_project(self, project: ProjectId) -> Self {
+        Self { project: Some(project), ..self }
     }
 
     /// Reads a form of at most `max` bytes. More than [`FORM_MAX`] only for whoever has shown a session or a token:
-    /// forms that are sent slowly fill the room for the bodies of all.
+    /// forms that are sent slowly fill the room for bodies, and somebody's project has to pay for it.
     pub(crate) async fn form(self, max: usize) -> Result<Form, ApiError> {
         let (body, _held) = self.read("application/x-www-form-urlencoded", max).await?;
         // Browsers percent-encode everything, so other bytes are not a form.
@@ -182,7 +208,7 @@ impl Unread {
     }
 
     async fn read(self, media_type: &str, max: usize) -> Result<(Zeroizing<Vec<u8>>, Held), ApiError> {
-        let Self { req, mut payload } = self;
+        let Self { req, mut payload, project } = self;
         let too_large = || {
             ApiError::with(Code::BodyTooLarge, format!("The request body is larger than {} KiB.", max / 1024)).closing()
         };
@@ -201,10 +227,17 @@ impl Unread {
             return Err(too_large());
         }
         let state = Current::of(&req)?;
-        let key = Context::of(&req, |context| context.caller.as_ref().and_then(|caller| caller.access_key_id))?;
+        let caller = Context::of(&req, |context| {
+            context.caller.as_ref().map(|caller| (caller.project_id, caller.access_key_id))
+        })?;
+        let sharers = match caller.or(project.map(|project| (project, None))) {
+            Some((project, key)) => state.bodies.sharers(project, key, state.broker.parts().await?),
+            None if max <= FORM_MAX => Vec::new(),
+            None => return Err(ApiError::internal("a long body that no project pays for")),
+        };
         let whole = async {
             let mut body = Zeroizing::new(Vec::new());
-            let mut held = Held { room: state.bodies.clone(), key, bytes: 0 };
+            let mut held = Held { room: state.bodies.clone(), sharers, bytes: 0 };
             while let Some(chunk) = payload.next().await {
                 let chunk = chunk.map_err(|error| {
                     ApiError::with(Code::InvalidRequest, BAD_FRAMING).because(error.to_string()).closing()
