@@ -95,7 +95,7 @@ impl Broker {
         let (broker, caller, directory) = (self.clone(), caller.clone(), directory.clone());
         let password = wanted.password;
         let chosen = Chosen::of(reconnects);
-        let place = self.exchange_places.take(true)?;
+        let place = self.take_place(Some(project)).await?;
         let work = async move {
             let begun = broker.begin_session(&caller, &directory, &identifier, password, (profile_id, chosen)).await;
             drop(place);

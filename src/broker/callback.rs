@@ -97,7 +97,8 @@ impl Broker {
             let by = flow.person(callback.address);
             // Who joins an exchange under way needs no place, and neither does what calls no platform.
             let is_call = matches!(answer, Answer::Code(_)) && !self.exchanges.has(&id);
-            let place = is_call.then(|| self.exchange_places.take(flow.server.is_some())).transpose()?;
+            let at_server_of = flow.server.is_some().then_some(flow.project_id);
+            let place = if is_call { Some(self.take_place(at_server_of).await?) } else { None };
             let work = move || async move {
                 broker.exchange(flow, answer, fingerprint, by).await;
                 drop(place);
