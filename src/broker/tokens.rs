@@ -69,8 +69,17 @@ const AHEAD: Duration = Duration::from_mins(1);
 /// True when the stored token does not last and must be refreshed.
 fn is_to_be_refreshed(found: &AccountTokens, now: Timestamp, at_least: Duration) -> bool {
     found.own.tokens.is_none()
-        && found.status_at(now) == AuthStatus::Active
+        && (found.status_at(now) == AuthStatus::Active || has_lapsed_unasked(found, now))
         && found.access_expires_at.is_some_and(|at| at < now.plus(at_least) || is_misdated(found, now))
+}
+
+/// True when the account has lapsed by the clock alone, which may be wrong: its platform has not refused it yet.
+fn has_lapsed_unasked(found: &AccountTokens, now: Timestamp) -> bool {
+    let is_refused = || found.trouble.as_ref().is_some_and(|it| it.kind.ends_grant().is_some() && it.status.is_some());
+    found.status == AuthStatus::Active
+        && found.status_at(now) != AuthStatus::Active
+        && found.renewal != Renewal::Never
+        && !is_refused()
 }
 
 /// False where nothing would bring another token.
@@ -145,7 +154,8 @@ impl Broker {
         let is_alive = found.access_expires_at.is_none_or(|at| now < at);
         // A token that cannot be opened is refused with the reason, however long it would last.
         let is_unreadable = matches!(why, NotRefreshed::Failed { kind: Failure::TokensUnreadable, .. });
-        if is_alive || is_unreadable || found.status_at(now) != AuthStatus::Active {
+        let must_be_reconnected = found.status_at(now) != AuthStatus::Active && !has_lapsed_unasked(&found, now);
+        if is_alive || is_unreadable || must_be_reconnected {
             return self.vend(caller, found).await;
         }
         let label = self.label(&found.platform);

@@ -194,6 +194,16 @@ impl Grant {
         Ok(Self { due_at: active.due_at.map(|due_at| due_at.max(until)), ..active })
     }
 
+    /// Postpones the next refresh until `until`, because the platform renews no younger tokens. Forgets a failure: only a
+    /// wrong clock had them refreshed before.
+    ///
+    /// # Errors
+    ///
+    /// The grant has ended.
+    pub fn too_young(self, until: Timestamp) -> Result<Self, InvalidTransition> {
+        Ok(Self { trouble: None, failures: 0, ..self.postponed(until)? })
+    }
+
     /// Records that the grant can no longer be renewed: it is not retried, and stays active until its tokens expire.
     ///
     /// # Errors
@@ -429,7 +439,9 @@ mod tests {
             let before = Grant { due_at: due_at.map(at), ..grant(Idle) };
             let after = before.clone().postponed(at(until)).unwrap();
             assert_eq!(after.due_at, expected.map(at), "{due_at:?} {until}");
-            assert_eq!((after.trouble, after.failures), (before.trouble, before.failures));
+            assert_eq!((after.trouble, after.failures), (before.trouble.clone(), before.failures));
+            let young = before.too_young(at(until)).unwrap();
+            assert_eq!((young.due_at, young.trouble, young.failures), (expected.map(at), None, 0));
         }
     }
 
@@ -507,6 +519,7 @@ mod tests {
             ("store_answer", ended.clone().store_answer(at(60), sealed("new"))),
             ("refresh_failed", ended.clone().refresh_failed(failed)),
             ("postponed", ended.clone().postponed(at(90))),
+            ("too_young", ended.clone().too_young(at(90))),
             ("lapsed", ended.clone().lapsed(trouble())),
             ("ended", ended.clone().ended(FailureReason::AccessRevoked, trouble())),
         ] {

@@ -93,11 +93,12 @@ pub enum Resumable {
     /// A refresh had an unknown outcome. Where the broker stops meanwhile, they are refreshed at the time of their next
     /// retry.
     InDoubt,
-    /// The tokens were issued while the clock was ahead.
+    /// The tokens were issued later than now: the clock was ahead, or is behind.
     IssuedAhead,
-    /// The retry is later than any of today can be: the clock was ahead.
+    /// The retry is later than any of today can be: the clock was ahead, or is behind.
     RetriedAfter(Timestamp),
-    /// Lapsed while the clock was ahead.
+    /// Expired by the clock alone, as earlier releases recorded it: the platform was not asked. Or it expired while the
+    /// clock was ahead.
     Lapsed,
 }
 
@@ -165,9 +166,8 @@ impl Resumable {
             Self::Lapsed => (
                 "grants_in_trouble",
                 "g.trouble IS NOT NULL AND g.trouble ->> 'kind' IN (SELECT value FROM json_each(:kinds))
-                    AND g.due_at IS NULL AND g.status = 'active'
-                    AND (g.access_expires_at > :now AND g.renewal <> 'never'
-                        OR g.renewal = 'refresh_token' AND g.refresh_expires_at > :now)",
+                    AND g.due_at IS NULL AND g.status = 'active' AND g.renewal <> 'never'
+                    AND (g.trouble ->> 'status' IS NULL OR g.access_expires_at > :now)",
             ),
         }
     }

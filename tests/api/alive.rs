@@ -258,6 +258,7 @@ async fn the_seven_days_that_google_announces_are_named_as_well() {
         for _ in 0..=days {
             broker.clock.advance(Duration::from_secs(DAY));
         }
+        broker.sandbox().revoke_all("youtube");
         broker.refresh_due().await;
         let detail = broker.detail(&id).await;
         let error = &detail["health"]["lastError"];

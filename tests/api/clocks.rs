@@ -7,7 +7,7 @@ use postpeer::domain::time::{Clock as _, Timestamp};
 use postpeer::sandbox::{Fault, Step};
 use serde_json::{Value, json};
 
-use crate::stand_in::{Answer, StandIn, answer};
+use crate::stand_in::{self, Answer, StandIn, answer};
 use crate::support::TestBroker;
 
 const DAY: Duration = Duration::from_hours(24);
@@ -169,6 +169,97 @@ async fn a_consent_whose_announced_end_a_clock_ahead_took_for_past_is_refreshed_
         let detail = broker.detail(&id).await;
         assert_eq!((&detail["authStatus"], &detail["health"]["state"]), (&json!("active"), &json!("ok")), "{detail}");
     }
+}
+
+/// Refreshes the account at a clock that is 400 days behind, and sets the clock right. The refresh token lives for 100
+/// days.
+async fn behind_for_a_moment(broker: &TestBroker, platform: &StandIn) {
+    let start = broker.clock.now();
+    let answer = r#"{"access_token":"access/ada/9","refresh_token":"refresh/ada/9","expires_in":7200,
+        "refresh_expires_in":8640000}"#;
+    platform.answer_refreshes_with(Answer::Bytes(stand_in::json(answer)));
+    broker.clock.set(start.minus(DAY * 400));
+    broker.broker().refresher().watch_clock().await;
+    assert_eq!(broker.refresh_due().await, 1, "issued later than now");
+    broker.clock.set(start.plus(DAY));
+    platform.answer_refreshes_with(Answer::Fresh);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_clock_that_was_behind_ends_no_account_without_its_platforms_word() {
+    let refusal = Answer::Bytes(answer(400, "", br#"{"error":"invalid_grant"}"#));
+    for by_caller in [false, true] {
+        let platform = StandIn::start("quince").await;
+        let broker = TestBroker::builder().toml(&platform.toml()).start().await;
+        let id = platform.connect(&broker, "ada").await;
+        behind_for_a_moment(&broker, &platform).await;
+        platform.answer_refreshes_with(Answer::Bytes(answer(503, "", b"")));
+        assert_eq!(broker.refresh_due().await, 0);
+        let refused = broker.token(&id, "").await;
+        assert_eq!((refused.status, refused.code()), (503, "token_unavailable"), "{}", refused.text);
+        platform.answer_refreshes_with(Answer::Fresh);
+        broker.clock.advance(Duration::from_mins(1));
+        if by_caller {
+            assert_eq!(broker.token(&id, "").await.status, 200);
+        } else {
+            assert_eq!(broker.refresh_due().await, 1);
+        }
+        let detail = broker.detail(&id).await;
+        assert_eq!((&detail["authStatus"], &detail["health"]["state"]), (&json!("active"), &json!("ok")), "{detail}");
+
+        behind_for_a_moment(&broker, &platform).await;
+        platform.answer_refreshes_with(refusal.clone());
+        assert_eq!(broker.refresh_due().await, 0);
+        let detail = broker.detail(&id).await;
+        assert_eq!(detail["authStatus"], "reconnect_required", "{detail}");
+        assert_eq!(detail["health"]["lastError"]["code"], "consent_expired", "{detail}");
+        let asked = platform.asked().len();
+        broker.broker().refresher().watch_clock().await;
+        assert_eq!((broker.refresh_due().await, broker.token(&id, "").await.status), (0, 422));
+        assert_eq!(platform.asked().len(), asked, "its word is final");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_an_earlier_release_ended_by_the_clock_alone_is_tried_once() {
+    let platform = StandIn::start("quince").await;
+    let broker = TestBroker::builder().toml(&platform.toml()).start().await;
+    for (account, kind) in [("ada", "consent_expired"), ("bob", "testing_consent_expired"), ("eve", "consent_expired")]
+    {
+        let id = platform.connect(&broker, account).await;
+        let recorded = "UPDATE grants SET access_expires_at = issued_at - 1, refresh_expires_at = issued_at - 1,
+            due_at = NULL, trouble = json_object('kind', ?1, 'status', NULL, 'platform_code', NULL, 'at', issued_at)
+            WHERE due_at IS NOT NULL";
+        assert_eq!(broker.sql().execute(recorded, [kind]).unwrap(), 1);
+        assert_eq!(broker.detail(&id).await["authStatus"], "reconnect_required");
+    }
+    platform.answer_refreshes_of("eve", Answer::Bytes(answer(400, "", br#"{"error":"invalid_grant"}"#)));
+    assert_eq!(broker.refresh_due().await, 0);
+    broker.broker().refresher().watch_clock().await;
+    assert_eq!(broker.refresh_due().await, 2);
+    assert_eq!(platform.asked().len(), 3);
+    let listed = broker.get("/v1/connect/integrations?include=custom").await.json["integrations"].take();
+    let states: Vec<_> = listed.as_array().unwrap().iter().map(|account| &account["authStatus"]).collect();
+    assert_eq!(states, ["reconnect_required", "active", "active"], "the newest first");
+}
+
+/// Its platform renews no token that is younger than a day.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_young_account_has_no_trouble_left_of_a_clock_that_was_ahead() {
+    let broker = TestBroker::start().await;
+    let start = broker.clock.now();
+    let id = broker.connect("instagram", "").await;
+    broker.clock.set(start.plus(TEN_YEARS));
+    assert_eq!(broker.refresh_due().await, 0);
+    assert_eq!(broker.detail(&id).await["health"]["lastError"]["code"], "consent_expired");
+    broker.clock.set(start.plus(Duration::from_hours(1)));
+    broker.broker().refresher().watch_clock().await;
+    assert_eq!(broker.refresh_due().await, 0, "it is too young");
+    let health = broker.detail(&id).await["health"].take();
+    assert_eq!((&health["state"], &health["lastError"]), (&json!("ok"), &Value::Null), "{health}");
+    assert_eq!(health["nextRefreshAt"], "2026-05-04T08:33:36.445Z", "{health}");
+    broker.clock.set(start.plus(DAY));
+    assert_eq!(broker.refresh_due().await, 1);
 }
 
 /// Nothing but callers refreshes where `refresh.enabled` is false.

@@ -51,17 +51,16 @@ impl Refresher {
         if let Some(landing) = self.read_stored_answer(&grant, &tokens).await {
             return landing;
         }
-        if grant.lapses_at().is_some_and(|at| at <= now) {
-            return self.lapsed(&grant, now).await;
-        }
         if let Some(waiting) = waiting(&grant, now) {
             return Err(waiting);
         }
         let timing = core.timing(&grant.platform, tokens.refresh_token.is_some());
         let until = grant.issued_at.plus(timing.not_before);
-        // Tokens from the future were issued while the clock was ahead: nobody knows how old they are.
-        if now < until && grant.issued_at <= now {
-            self.postpone(&grant, until).await?;
+        // A wrong clock tells no age: not of tokens from the future, and not of those that lapsed so young. Whether a
+        // grant has ended is for the platform to say.
+        let is_age_known = grant.issued_at <= now && grant.lapses_at().is_none_or(|at| now < at);
+        if now < until && is_age_known {
+            self.wait_for_age(&grant, until).await?;
             return Err(NotRefreshed::TooYoung { until });
         }
         Box::pin(self.ask(grant, tokens)).await

@@ -58,6 +58,9 @@ impl Refresher {
             error = %chain(&error), next_step, "refresh failed"
         );
         count(&grant.platform, outcome_of(kind));
+        if LAPSED.contains(&kind) {
+            self.0.lapsed_at.fetch_max(now.as_millis(), Ordering::Relaxed);
+        }
         let (project, id, generation) = (grant.project_id, grant.id, grant.generation);
         let due_at = retry_at(kind, grant.failures + 1, error.retry_after, now, Jitter::draw(&*self.core().entropy));
         let PlatformError { status, code: platform_code, may_have_acted, is_in_answer, .. } = error;
@@ -162,7 +165,12 @@ impl Refresher {
         if has_attempt && upstream.rotates_refresh_tokens(&grant.platform) {
             return Failure::RefreshInterrupted;
         }
-        if self.is_end_of_testing(grant, now) { Failure::TestingConsentExpired } else { kind }
+        // Google announces the seven days of an app in testing.
+        let lapsed_at = grant.lapses_at().filter(|at| *at <= now);
+        if self.is_end_of_testing(grant, lapsed_at.unwrap_or(now)) {
+            return Failure::TestingConsentExpired;
+        }
+        if lapsed_at.is_some() { Failure::ConsentExpired } else { kind }
     }
 
     /// True when a consent that ended at `at` has lived as long as those of an app in testing do.
@@ -171,22 +179,12 @@ impl Refresher {
         testing_life.is_some_and(|life| is_about(grant.consented_at.until(at), life))
     }
 
-    /// Records that nothing renews the grant any more. Its status follows from its times.
-    pub(super) async fn lapsed(&self, grant: &Grant, now: Timestamp) -> Landing {
-        self.0.lapsed_at.fetch_max(now.as_millis(), Ordering::Relaxed);
-        // Google announces the seven days of an app in testing.
-        let is_end_of_testing = grant.lapses_at().is_some_and(|at| self.is_end_of_testing(grant, at));
-        let [usual, of_testing] = LAPSED;
-        let kind = if is_end_of_testing { of_testing } else { usual };
-        let trouble = RefreshFailure::unasked(kind, now);
-        let who_can_help = count_failure(kind, &grant.platform);
-        tracing::warn!(
-            grant.id = %grant.id, platform.name = %grant.platform, failure = kind.code(), who_can_help,
-            next_step = %self.core().next_step(kind, &grant.platform), "nothing renews this grant any more"
-        );
-        count(&grant.platform, outcome_of(kind));
-        let is_changed = self.change(grant, |grant| grant.lapsed(trouble)).await?;
-        if is_changed { Err(NotRefreshed::Ended) } else { Ok(()) }
+    /// Postpones a refresh until the platform renews tokens of that age. A failure before that was a wrong clock's.
+    pub(super) async fn wait_for_age(&self, grant: &Grant, until: Timestamp) -> Landing {
+        if grant.trouble.is_none() {
+            return self.postpone(grant, until).await;
+        }
+        self.change(grant, move |grant| grant.too_young(until)).await.map(drop)
     }
 
     /// Postpones a refresh to `until`. [`NotRefreshed::Storage`] when that cannot be recorded, so that it stays due.

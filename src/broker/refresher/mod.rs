@@ -118,7 +118,7 @@ struct Inner {
     in_flight: Arc<Gauge>,
     /// Tokens that a platform delivered and that could not be stored yet.
     unsaved: Arc<Gauge>,
-    /// The latest time at which a grant lapsed, in milliseconds. At the start, any may have.
+    /// The latest time at which a consent turned out to have expired, in milliseconds. At the start, any may have.
     lapsed_at: Arc<AtomicI64>,
 }
 
@@ -241,25 +241,23 @@ impl Refresher {
         Ok(())
     }
 
-    /// Makes due at once what a clock that was ahead postponed, or took to have lapsed. Asks the database and not an
-    /// earlier time, because the clock may have been ahead for a moment only. Lapsed grants may be many, so they are
-    /// looked at only where one lapsed later than now.
+    /// Makes due at once what a wrong clock postponed, or took to have lapsed. Asks the database and not an earlier
+    /// time, because the clock may have been wrong for a moment only. Lapsed grants may be many, so they are looked at
+    /// only where one lapsed later than now, and after a start.
     pub async fn watch_clock(&self) {
         let now = self.core().clock.now();
         let lapsed_at = &self.0.lapsed_at;
         let has_lapsed = lapsed_at.load(Ordering::Relaxed) > now.as_millis();
         let mut all = vec![Resumable::IssuedAhead, Resumable::RetriedAfter(now.plus(LONGEST_WAIT))];
         all.extend(has_lapsed.then_some(Resumable::Lapsed));
-        let mut grants = 0;
+        let (mut postponed, mut lapsed) = (0, 0);
         for which in all {
+            let grants = if which == Resumable::Lapsed { &mut lapsed } else { &mut postponed };
             match self.resume(which, now).await {
-                Ok(Some(resumed)) => grants += resumed,
+                Ok(Some(resumed)) => *grants += resumed,
                 Ok(None) => return,
                 Err(error) => {
-                    tracing::warn!(
-                        error = %chain(&error),
-                        "grants that a clock which was ahead postponed cannot be made due"
-                    );
+                    tracing::warn!(error = %chain(&error), "grants that a wrong clock postponed cannot be made due");
                     return;
                 }
             }
@@ -267,8 +265,17 @@ impl Refresher {
         if has_lapsed {
             lapsed_at.store(now.as_millis(), Ordering::Relaxed);
         }
-        if grants > 0 {
-            tracing::warn!(grants, "the clock was ahead: the grants that it postponed are refreshed at once");
+        if postponed > 0 {
+            tracing::warn!(
+                grants = postponed,
+                "the clock was ahead, or is behind now: the grants that it would postpone are refreshed at once"
+            );
+        }
+        if lapsed > 0 {
+            tracing::warn!(
+                grants = lapsed,
+                "grants had expired by the clock alone, or by one that was ahead: their platforms are asked at once"
+            );
         }
     }
 }
