@@ -22,7 +22,7 @@ use crate::domain::id::{IntegrationId, ProfileId};
 use crate::domain::integration::Integration;
 use crate::domain::time::Timestamp;
 use crate::platforms::{Bluesky, bluesky};
-use crate::store::{self, integrations};
+use crate::store::integrations;
 use crate::upstream::app_password::{Did, Identifier};
 
 /// Time for all calls to other servers.
@@ -143,7 +143,7 @@ impl Broker {
             by: caller.by(),
         };
         let (core, consent, now) = (self.core.clone(), session.clone(), self.clock.now());
-        let stored = self
+        let stored: Result<_, Error> = self
             .store
             .write_kept(move |tx| {
                 let Stored { connected, superseded } = core.record_connection(tx, &under, &consent, &chosen, now)?;
@@ -156,8 +156,7 @@ impl Broker {
                 Ok(id)
             }
             Err(error) => {
-                // After a commit that the disk did not confirm, the account may be stored all the same.
-                if !matches!(error, Error::Store(store::Error::Failed(_))) {
+                if !error.is_in_doubt() {
                     self.upstream.abandon(&located, &session).await;
                 }
                 Err(error)

@@ -73,10 +73,12 @@ impl Broker {
             (Err(error), unkept) => (Some(error), unkept.as_ref().is_some_and(|unkept| unkept.is_stored)),
         };
         if let Some(error) = error {
-            tracing::error!(
-                flow.id = %id, error = %chain(&error), is_stored,
-                "cannot record how the connection ended: that is retried, and tokens in a stored answer are not revoked before"
-            );
+            if !error.is_final() {
+                tracing::error!(
+                    flow.id = %id, error = %chain(&error), is_stored,
+                    "cannot record how the connection ended: that is retried, and tokens in a stored answer are not revoked before"
+                );
+            }
             let unkept = unkept.as_ref().filter(|_| is_stored);
             let unkept = unkept.map(|unkept| (unkept.tokens.clone(), unkept.subject.map(str::to_owned)));
             self.end_later(flow.clone(), outcome, by, unkept);
@@ -96,10 +98,12 @@ impl Broker {
                 tokio::time::sleep(pause).await;
                 match broker.store_end(&flow, outcome.clone(), by).await {
                     Ok(()) | Err(store::Error::NotChanged) => break,
-                    Err(error) if broker.tasks.are_draining() || matches!(error, store::Error::Failed(_)) => {
+                    Err(error) if broker.tasks.are_draining() || error.is_final() => {
+                        let is_stored = unkept.is_some();
+                        let then = if is_stored { "continues it from a stored answer" } else { "ends it" };
                         tracing::error!(
-                            flow.id = %flow.id, error = %chain(&error), is_stored = unkept.is_some(),
-                            "how the connection ended was not recorded: the next start continues it from a stored answer"
+                            flow.id = %flow.id, error = %chain(&error), is_stored,
+                            "how the connection ended was not recorded: the next start {then}"
                         );
                         return;
                     }

@@ -146,6 +146,11 @@ pub enum Error {
 }
 
 impl Error {
+    /// True for a change that may be on the disk all the same.
+    pub(crate) const fn is_in_doubt(&self) -> bool {
+        matches!(self, Self::Store(store::Error::Failed(_)))
+    }
+
     /// Maps an update of a row that does not exist to [`Error::NotFound`].
     pub(super) fn not_found_if_unchanged(result: Result<(), store::Error>, what: What) -> Result<(), Self> {
         match result {

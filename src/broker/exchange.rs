@@ -140,7 +140,8 @@ impl Broker {
         self.connect_issued(flow, &client, (&body, sent_at), by, is_stored).await
     }
 
-    /// Seals and commits the answer as it came, so that the next start can continue from here. True when it is stored.
+    /// Seals and commits the answer as it came, so that the next start can continue from here. True when it is, or may
+    /// be, stored.
     async fn keep_exchange(&self, flow: &Flow, answer: &[u8], asked_at: Timestamp) -> bool {
         let (id, project) = (flow.id, flow.project_id);
         let kept = match self.vault.seal_answer(&Place::flow_answer(id, flow), answer) {
@@ -153,10 +154,9 @@ impl Broker {
             }
             Err(error) => Err(error.into()),
         };
-        if let Err(error) = &kept {
-            tracing::error!(flow.id = %id, error = %chain(error), "cannot store a platform's answer before it is read");
-        }
-        kept.is_ok()
+        let Err(error) = kept else { return true };
+        tracing::error!(flow.id = %id, error = %chain(&error), "cannot store a platform's answer before it is read");
+        error.is_in_doubt()
     }
 
     /// Everything after the platform answered the code exchange.
@@ -208,6 +208,7 @@ impl Broker {
             _ => self.await_choice(flow, &consent, by).await,
         };
         if let Err(error) = stored {
+            let unkept = Unkept { is_stored: is_stored || error.is_in_doubt(), ..unkept };
             let outcome = match error {
                 Error::AccountMismatch => self.not_brought_back(flow, &consent).await,
                 Error::LinkEnded(_) => Outcome::failed(Failure::FlowExpired),

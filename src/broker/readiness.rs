@@ -49,7 +49,7 @@ impl From<&store::Error> for NotReady {
         match error {
             E::Busy(_) => Self::Busy,
             E::Corrupt(_) | E::Inconsistent { .. } => Self::Unreadable,
-            E::Failed(_) => Self::DiskUnconfirmed,
+            E::Failed(_) | E::Refused(_) => Self::DiskUnconfirmed,
             E::Full(_) => Self::DiskFull,
             E::Io(_) => Self::DiskFails,
             E::Moved(moved) => match moved.how {

@@ -17,7 +17,6 @@ use crate::domain::key_limits::{Expiry, Limits, WARN_AHEAD};
 use crate::domain::network::Network;
 use crate::domain::project::DEFAULT_PROJECT;
 use crate::domain::time::{Clock as _, SystemClock, Timestamp};
-use crate::store;
 
 const CREATE_EXAMPLES: &str = "Examples:
   postpeer access-key create --name \"my app\" --scope read,tokens
@@ -112,7 +111,7 @@ fn create(arguments: Create, environment: &Environment) -> Result<(), Failure> {
 
 /// The failure of making a key. A key that may be there all the same is to be revoked.
 pub(super) fn not_created(error: broker::Error, config: &ConfigFile) -> Failure {
-    let is_in_doubt = matches!(error, broker::Error::Store(store::Error::Failed(_)));
+    let is_in_doubt = error.is_in_doubt();
     let failure = Failure::from(error);
     if !is_in_doubt {
         return failure;

@@ -18,7 +18,7 @@ pub enum Error {
     /// SQLite says the same where the disk reports an error for a read.
     #[error("the database file is damaged, or its disk fails to read it: a restart finds out")]
     Corrupt(#[source] rusqlite::Error),
-    /// The disk did not confirm a commit. Its contents are unknown, and a second sync would prove nothing.
+    /// The disk did not confirm this commit. Its contents are unknown, and a second sync would prove nothing.
     #[error(
         "the disk did not confirm a write, so it may have been stored or not, and nothing more is written: check the disk and \
          its file system, restart the broker, and look before you repeat the change"
@@ -52,6 +52,12 @@ pub enum Error {
         "the reserve of disk space beside the database cannot be made: check the disk and the permissions of the directory"
     )]
     Reserve(#[source] std::io::Error),
+    /// The disk did not confirm an [earlier commit](Self::Failed), so this write was not begun: nothing was changed.
+    #[error(
+        "the disk did not confirm an earlier write, so this one was not begun, and nothing more is written: check the disk and \
+         its file system, and restart the broker"
+    )]
+    Refused(#[source] rusqlite::Error),
     /// Another write in the same transaction failed and rolled it back: nothing was changed.
     #[error("another write failed and rolled this one back: try again")]
     RolledBack,
@@ -102,6 +108,12 @@ impl Error {
     #[must_use]
     pub fn is_unwritable(&self) -> bool {
         matches!(self, Self::Full(_) | Self::Io(_) | Self::Moved(_) | Self::ReadOnly(_))
+    }
+
+    /// True when the store writes no more.
+    #[must_use]
+    pub const fn is_final(&self) -> bool {
+        matches!(self, Self::Failed(_) | Self::Refused(_))
     }
 
     /// Finds the store's error in an error or among its sources.

@@ -125,7 +125,7 @@ impl Store {
     /// # Errors
     ///
     /// Those of `work` and of the commit; [`Error::RolledBack`] when another write rolled this one back;
-    /// [`Error::Overloaded`] when the queue is full; [`Error::Failed`] when the store writes no more.
+    /// [`Error::Overloaded`] when the queue is full; [`Error::Refused`] when the store writes no more.
     ///
     /// # Panics
     ///

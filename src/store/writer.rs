@@ -253,7 +253,7 @@ impl Scribe {
     /// transaction back midway, the rest stay queued.
     fn transaction(&mut self, waiting: &mut VecDeque<Box<dyn Job>>) -> Vec<Box<dyn Job>> {
         if let Some(failure) = self.state.failure.get() {
-            return failed(waiting.drain(..).collect(), || Error::Failed(copy(failure)));
+            return failed(waiting.drain(..).collect(), || Error::Refused(copy(failure)));
         }
         // The index is asked only where it may be that the log was cut short.
         let is_short = self.files.check_log(self.log.length().bytes()).is_err();

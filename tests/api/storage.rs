@@ -326,6 +326,46 @@ async fn a_change_that_the_disk_did_not_confirm_is_not_said_to_be_undone() {
     assert_eq!(process.stop(), Some(0));
 }
 
+/// Nothing of them can have reached the disk.
+#[tokio::test(flavor = "multi_thread")]
+async fn tokens_that_come_after_an_unconfirmed_write_are_revoked_and_said_to_be_lost() {
+    for (step, lost) in [
+        (Step::Refresh, "refreshed tokens were not stored before the broker stopped: the account must be reconnected"),
+        (Step::Token, "how the connection ended was not recorded: the next start ends it"),
+    ] {
+        let Scene { broker, process, id, .. } = Scene::new().await;
+        let callback = broker.consented(0, "twitter", "basil").await.unwrap();
+        let platforms = broker.sandbox.handle();
+        platforms.hold(step);
+        let asking = async {
+            if step == Step::Refresh {
+                drop(broker.token(0, &id, ALWAYS).await);
+            } else {
+                drop(broker.browse(&callback).await);
+            }
+        };
+        let ((), fault) = tokio::join!(asking, async {
+            platforms.held(step).await;
+            let fault = Fault::inject(&process, "fsync,fdatasync", "EIO", &[]).await;
+            if fault.is_some() {
+                let made = broker.try_post(0, "/v1/profiles", &json!({"name": "One"})).await;
+                assert!(made.text.contains("may have been stored or not"), "{}", made.text);
+            }
+            platforms.release(step);
+            fault
+        });
+        if fault.is_none() {
+            return;
+        }
+        let log = process.said.clone();
+        assert_eq!(process.ended(), Some(74));
+        said(&log, lost, 1);
+        let said = log.lock().unwrap().clone();
+        assert!(!said.contains("stored answer"), "{said}");
+        assert_eq!(platforms.requests_at("twitter", Step::Revoke).len(), 1, "{step:?}");
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_read_that_the_disk_refuses_is_told_and_goes_through_afterwards() {
     let scene = Scene::new().await;

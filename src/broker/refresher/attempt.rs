@@ -56,8 +56,7 @@ impl Refresher {
         }
         let timing = core.timing(&grant.platform, tokens.refresh_token.is_some());
         let until = grant.issued_at.plus(timing.not_before);
-        // A wrong clock tells no age: not of tokens from the future, and not of those that lapsed so young. Whether a
-        // grant has ended is for the platform to say.
+        // A wrong clock tells no age: the platform decides about tokens from the future, and those that expired young.
         let is_age_known = grant.issued_at <= now && grant.lapses_at().is_none_or(|at| now < at);
         if now < until && is_age_known {
             self.wait_for_age(&grant, until).await?;

@@ -31,8 +31,8 @@ enum Stored {
 }
 
 impl Refresher {
-    /// Seals and commits an answer as it came. True when it is stored. A failure is logged only: the tokens in the
-    /// answer are stored a moment later, so this is a second chance and not the only one.
+    /// Seals and commits an answer as it came. True when it is, or may be, stored. A failure is logged only: the tokens
+    /// in the answer are stored a moment later, so this is a second chance and not the only one.
     pub(super) async fn store_answer(&self, grant: &Grant, answer: &[u8], asked_at: Timestamp) -> bool {
         let (core, project, id, generation) = (self.core(), grant.project_id, grant.id, grant.generation);
         let stored = match core.vault.seal_answer(&Place::grant_answer(grant.id, grant.generation, grant), answer) {
@@ -50,7 +50,7 @@ impl Refresher {
             Err(Error::Store(store::Error::NotChanged)) => false,
             Err(error) => {
                 tracing::error!(grant.id = %id, error = %chain(&error), "cannot store a platform's answer before it is read");
-                false
+                error.is_in_doubt()
             }
         }
     }
@@ -71,7 +71,7 @@ impl Refresher {
         }
     }
 
-    /// Swaps in what was issued. `is_stored`: it is in a stored answer as well.
+    /// Swaps in what was issued. `is_stored`: it is, or may be, in a stored answer as well.
     pub(super) async fn store_tokens(
         &self,
         grant: &Grant,
@@ -132,7 +132,8 @@ impl Refresher {
         }
     }
 
-    /// Stores tokens that a platform delivered, however long it takes: nobody else has them.
+    /// Stores tokens that a platform delivered, however long it takes: nobody else has them. A store that writes no more
+    /// is not waited for.
     async fn store_renewed(&self, renewed: &Grant, tokens: &TokenSet, is_stored: bool) -> Stored {
         let mut unsaved = None;
         let mut pause = STORE_AGAIN_AFTER;
@@ -151,26 +152,35 @@ impl Refresher {
                 }
                 Err(error) => error,
             };
-            if unsaved.is_none() {
+            if unsaved.is_none() && !error.is_final() {
                 tracing::error!(
                     grant.id = %renewed.id, platform.name = %renewed.platform, error = %chain(&error),
                     "cannot store refreshed tokens: they stay in memory, and storing them is retried"
                 );
                 unsaved = Some(self.0.unsaved.begin());
             }
-            if self.core().tasks.are_draining() {
+            let is_final = error.is_final();
+            if self.core().tasks.are_draining() || is_final {
                 left_while_stopping = left_while_stopping.saturating_sub(pause);
-                // A commit that the disk did not confirm may have succeeded all the same.
-                if is_stored || matches!(error, store::Error::Failed(_)) {
+                if is_stored {
                     tracing::error!(
-                        grant.id = %renewed.id, platform.name = %renewed.platform, is_stored,
-                        "refreshed tokens were not stored before the broker stopped: the next start reads them from the stored answer"
+                        grant.id = %renewed.id, platform.name = %renewed.platform, error = %chain(&error),
+                        "refreshed tokens were not stored before the broker stopped: the next start reads them from the stored answer, \
+                         unless the disk has lost that"
                     );
                     return Stored::No;
                 }
-                if left_while_stopping.is_zero() {
+                // A commit that the disk did not confirm may have succeeded all the same.
+                if matches!(error, store::Error::Failed(_)) {
                     tracing::error!(
-                        grant.id = %renewed.id, platform.name = %renewed.platform,
+                        grant.id = %renewed.id, platform.name = %renewed.platform, error = %chain(&error),
+                        "refreshed tokens may have been stored or not: where they were not, the account must be reconnected"
+                    );
+                    return Stored::No;
+                }
+                if left_while_stopping.is_zero() || is_final {
+                    tracing::error!(
+                        grant.id = %renewed.id, platform.name = %renewed.platform, error = %chain(&error),
                         "refreshed tokens were not stored before the broker stopped: the account must be reconnected"
                     );
                     self.revoke_unwanted(renewed, tokens).await;

@@ -170,6 +170,7 @@ impl ApiError {
             | StoreError::Io(_)
             | StoreError::Moved(_)
             | StoreError::ReadOnly(_)
+            | StoreError::Refused(_)
             | StoreError::Reserve(_) => Self::new(Code::StorageUnavailable),
             StoreError::Conflict(_)
             | StoreError::Inconsistent { .. }

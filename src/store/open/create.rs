@@ -56,6 +56,7 @@ fn fill(path: &Path, db_id: Uuid, first_key: &WrappedKey, project: &Project) -> 
             | Error::Full(error)
             | Error::Io(error)
             | Error::ReadOnly(error)
+            | Error::Refused(error)
             | Error::Sqlite(error),
         ) => {
             return Err(error.into());

@@ -144,6 +144,6 @@ async fn a_long_log_is_moved_into_the_database_and_a_failed_sync_ends_all_writin
         };
         let _: Result<(), Error> = store.write_unsynced(filling).await;
     }
-    assert!(matches!(insert(&store, 9).await, Err(Error::Failed(_))));
+    assert!(matches!(insert(&store, 9).await, Err(Error::Refused(_))));
     assert!(matches!(store.failure(), Some(Error::Failed(_))));
 }
