@@ -201,7 +201,12 @@ impl Core {
 
 /// Counts a failure. Returns the log's word for who can end it.
 pub(super) fn count_failure(failure: Failure, platform: &str) -> &'static str {
-    let help = failure.who_can_help().code();
+    count_help(failure.who_can_help(), platform)
+}
+
+/// Counts a failure that this can end. Returns the log's word for it.
+pub(super) fn count_help(help: Help, platform: &str) -> &'static str {
+    let help = help.code();
     metrics::counter!("postpeer_failures_total", "platform" => platform.to_owned(), "who_can_help" => help)
         .increment(1);
     help

@@ -253,7 +253,7 @@ impl Broker {
     fn report(&self, flow: &Flow, error: &PlatformError) {
         let console = self.console(&flow.platform);
         tracing::warn!(
-            flow.id = %flow.id, error = %chain(error), who_can_help = error.of_connection().who_can_help().code(),
+            flow.id = %flow.id, error = %chain(error), who_can_help = error.who_can_help(error.of_connection()).code(),
             next_step = %error.next_step(console), "connection failed"
         );
     }

@@ -8,7 +8,7 @@ use std::fmt;
 use std::time::Duration;
 
 use super::echo::Code;
-use super::failure::Failure;
+use super::failure::{Failure, Help};
 
 /// A step at which a platform is asked. [`Step::into_str`] is its label in `/metrics`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, strum::IntoStaticStr)]
@@ -48,6 +48,7 @@ impl fmt::Display for Step {
 /// A step that failed.
 #[derive(Debug, thiserror::Error)]
 #[error("{platform}, {step}: {}{}", failure.code(), self.answered_with())]
+#[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own")]
 pub struct PlatformError {
     /// The platform's name in the configuration.
     pub platform: String,
@@ -63,6 +64,8 @@ pub struct PlatformError {
     pub may_have_acted: bool,
     /// True when a success turned out to hold this failure: nothing more can be learned from its body.
     pub is_in_answer: bool,
+    /// True where the broker's own machine failed before it sent anything: the platform is not to blame.
+    pub is_ours: bool,
     /// True for an answer that is not in the platform's format: something in front of it may have written that.
     pub is_page: bool,
     #[source]
@@ -82,6 +85,7 @@ impl PlatformError {
             retry_after: None,
             may_have_acted: false,
             is_in_answer: false,
+            is_ours: false,
             is_page: false,
             source: None,
         }
@@ -123,9 +127,18 @@ impl PlatformError {
         }
     }
 
+    /// Who can end a failure of this kind, with what is known of this one.
+    #[must_use]
+    pub const fn who_can_help(&self, kind: Failure) -> Help {
+        if self.is_ours { Help::Operator } else { kind.who_can_help() }
+    }
+
     /// The operator's next step, for the log. `console`: the page where the operator manages the app, if there is one.
     #[must_use]
     pub fn next_step(&self, console: Option<&str>) -> String {
+        if self.is_ours {
+            return OUT_OF_SOCKETS.to_owned();
+        }
         if self.failure == Failure::PlatformUnavailable && self.status.is_none() {
             return UNREACHED.to_owned();
         }
@@ -158,6 +171,11 @@ impl PlatformError {
 const UNREACHED: &str = "If it goes on, see that the broker's machine reaches the platform (its URLs, DNS, the network, \
                          outbound.proxy) and trusts its certificate (SSL_CERT_FILE). Refreshes are retried automatically, and \
                          a connection can be started again later.";
+
+/// The next step where this machine gave the broker no socket.
+const OUT_OF_SOCKETS: &str = "The broker's machine gives it no further connection: raise its limit of open files \
+                              (LimitNOFILE= of its unit, `ulimit -n`), or find what uses up the files or the memory of the \
+                              machine. Refreshes are retried automatically, and a connection can be started again later.";
 
 /// The next step where the platform blames the form of the code exchange.
 const MALFORMED: &str = "Compare {keys}, token_params, client_auth and scopes of [platforms.{platform}] with the \

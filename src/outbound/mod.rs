@@ -181,8 +181,8 @@ impl Error {
             Self::TooLarge => Failure::PlatformAnswerUnreadable,
             _ => Failure::PlatformUnavailable,
         };
-        let may_have_acted = !self.is_before_sending();
-        PlatformError { may_have_acted, ..PlatformError::new(platform, step, failure) }.caused_by(self)
+        let (may_have_acted, is_ours) = (!self.is_before_sending(), self.is_ours());
+        PlatformError { may_have_acted, is_ours, ..PlatformError::new(platform, step, failure) }.caused_by(self)
     }
 
     fn from_reqwest(error: reqwest::Error) -> Self {

@@ -7,6 +7,19 @@ use super::Error;
 use crate::domain::error_chain::chain;
 
 impl Error {
+    /// True when this machine gave no socket: the open files or the memory are used up.
+    #[must_use]
+    pub fn is_ours(&self) -> bool {
+        use rustix::io::Errno as E;
+        const OURS: [E; 4] = [E::MFILE, E::NFILE, E::NOBUFS, E::NOMEM];
+        if !self.is_before_sending() {
+            return false;
+        }
+        let causes = std::iter::successors(Some(self as &(dyn StdError + 'static)), |error| cause(*error));
+        let mut errors = causes.filter_map(|error| error.downcast_ref::<io::Error>());
+        errors.any(|error| E::from_io_error(error).is_some_and(|errno| OURS.contains(&errno)))
+    }
+
     /// True when a proxy on the way failed or refused, whatever the URL.
     #[must_use]
     pub fn is_of_proxy(&self) -> bool {

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::throttle::Permit;
 use super::{Landing, NotRefreshed, Refresher, count, storage};
-use crate::broker::core::count_failure;
+use crate::broker::core::count_help;
 use crate::domain::error_chain::chain;
 use crate::domain::failure::Failure;
 use crate::domain::grant::Grant;
@@ -47,7 +47,7 @@ impl Refresher {
         let kind = self.judge(grant, &error, refused_alone, now);
         let restore = self.restore_behind(grant, kind).await;
         let kind = if restore.is_some() { Failure::RestoredFromBackup } else { kind };
-        let who_can_help = count_failure(kind, &grant.platform);
+        let who_can_help = count_help(error.who_can_help(kind), &grant.platform);
         let next_step = if kind == error.failure {
             error.next_step(self.core().console(&grant.platform))
         } else {
