@@ -388,15 +388,10 @@ fn a_broker_serves_stops_and_serves_again() {
     }
 }
 
-/// It holds keys and tokens, so no dump of it is written, no process of the same user reads it, and nobody else reads
-/// its files.
-#[cfg(target_os = "linux")]
-#[test]
-fn a_brokers_memory_is_closed_to_others() {
+/// The broker's command. Where root runs the test, another user runs the broker, and owns its files.
+fn serve_without_root(instance: &Instance) -> Command {
     const NOBODY: u32 = 65_534;
-    let instance = Instance::new();
     let mut serve = instance.command(&["serve"]);
-    // Root owns the memory of its processes in any case. So where root runs the test, another user runs the broker.
     if rustix::process::geteuid().is_root() {
         let program = instance.path("postpeer");
         fs::copy(env!("CARGO_BIN_EXE_postpeer"), &program).unwrap();
@@ -408,7 +403,37 @@ fn a_brokers_memory_is_closed_to_others() {
         serve.arg("serve").env_clear().env("POSTPEER_CONFIG", instance.path("postpeer.toml"));
         serve.env("POSTPEER_SERVER__LISTEN", "127.0.0.1:0").stderr(Stdio::piped()).uid(NOBODY).gid(NOBODY);
     }
-    let broker = Running::start(&mut serve, "listening");
+    serve
+}
+
+#[test]
+fn a_start_that_may_not_write_leaves_no_file_that_the_next_one_may_not_write() {
+    let instance = Instance::new();
+    let (database, index) = (instance.path("postpeer.db"), instance.path("postpeer.db-shm"));
+    let set_mode = |file: &Path, mode| fs::set_permissions(file, fs::Permissions::from_mode(mode)).unwrap();
+    set_mode(&database, 0o400);
+    refused(&serve_without_root(&instance).output().unwrap(), 74);
+    assert!(!index.exists() && !instance.path("postpeer.db-wal").exists());
+    set_mode(&database, 0o600);
+    Running::start(&mut serve_without_root(&instance), "listening").stop(Signal::TERM);
+
+    // An earlier release left it.
+    fs::write(&index, "").unwrap();
+    set_mode(&index, 0o400);
+    let said = refused(&serve_without_root(&instance).output().unwrap(), 74);
+    assert!(said.contains("a file beside it"), "{said}");
+    set_mode(&index, 0o600);
+    Running::start(&mut serve_without_root(&instance), "listening").stop(Signal::TERM);
+}
+
+/// It holds keys and tokens, so no dump of it is written, no process of the same user reads it, and nobody else reads
+/// its files.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_brokers_memory_is_closed_to_others() {
+    let instance = Instance::new();
+    // Root owns the memory of its processes in any case.
+    let broker = Running::start(&mut serve_without_root(&instance), "listening");
     let folder = format!("/proc/{}", broker.child.id());
     let limits = fs::read_to_string(format!("{folder}/limits")).unwrap();
     let core: Vec<&str> =

@@ -9,16 +9,18 @@ mod upgrade;
 
 use std::fs::{self, File};
 use std::io;
-use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, ErrorCode, OpenFlags};
-use rustix::fs::{StatVfsMountFlags, statvfs};
+use rustix::fs::{Access, StatVfsMountFlags, access, statvfs};
+use rustix::io::Errno;
 
 use super::Store;
 use super::error::is_full;
+use super::lock::beside;
 use super::readers::Readers;
 use super::schema::Schema;
 pub(super) use inspect::inspect_copy;
@@ -66,6 +68,12 @@ pub enum OpenError {
     Full { path: PathBuf, source: rusqlite::Error },
     #[error("{} could not be opened, read or written: check that it exists, and its permissions", path.display())]
     Io { path: PathBuf, source: io::Error },
+    #[error(
+        "the database {} has {names} names (hard links): a broker that uses another one would write over its changes. Leave one, \
+         and start again; `find / -xdev -samefile {}` lists all",
+        path.display(), quoted(path)
+    )]
+    Linked { path: PathBuf, names: u64 },
     #[error(
         "there is no database at {}. If there was one, put a backup there with `postpeer restore FILE`; if not, make one \
          with `postpeer init`; or correct database.path",
@@ -126,6 +134,7 @@ impl Store {
     pub(super) fn open_with(path: &Path, schema: &Schema) -> Result<Self, OpenError> {
         // Before anything can write: even closing a writable connection moves the log into the file.
         let (_, found) = peek(path, schema.version())?;
+        check_writable(path)?;
         let mut writer = connect(path, Role::Writer).map_err(|error| failed(path, error))?;
         // SQLite silently opens a file that it may not write for reading.
         if writer.is_readonly(rusqlite::MAIN_DB).map_err(|error| failed(path, error))? {
@@ -207,6 +216,33 @@ pub(super) fn check_directory(path: &Path) -> Result<(), OpenError> {
         return Err(OpenError::WorldWritable { directory: directory.to_owned() });
     }
     Ok(())
+}
+
+/// Checks that this user may write to the database and the files beside it. Otherwise SQLite opens them for reading, and
+/// leaves files of its own beside them that nobody may write to.
+fn check_writable(path: &Path) -> Result<(), OpenError> {
+    // SQLite names the files beside the database after the target of a link.
+    let target = fs::canonicalize(path).map_err(|source| OpenError::Io { path: path.to_owned(), source })?;
+    let files = ["", "-wal", "-shm"].map(|ending| beside(&target, ending));
+    let is_refused = |file| matches!(access(file, Access::WRITE_OK), Err(Errno::ACCESS | Errno::PERM | Errno::ROFS));
+    if files.iter().any(is_refused) {
+        return Err(OpenError::ReadOnly { path: path.to_owned() });
+    }
+    Ok(())
+}
+
+/// Checks that the database has one name. The lock is beside it, so under another name a second broker would open it as
+/// well, and with another log: changes would be lost.
+///
+/// # Errors
+///
+/// [`OpenError::Linked`].
+pub fn check_names(path: &Path) -> Result<(), OpenError> {
+    let found = fs::metadata(path).map_err(|source| OpenError::Io { path: path.to_owned(), source })?;
+    match found.nlink() {
+        0 | 1 => Ok(()),
+        names => Err(OpenError::Linked { path: path.to_owned(), names }),
+    }
 }
 
 pub(super) fn failed(path: &Path, error: rusqlite::Error) -> OpenError {

@@ -326,6 +326,30 @@ async fn a_change_that_the_disk_did_not_confirm_is_not_said_to_be_undone() {
     assert_eq!(process.stop(), Some(0));
 }
 
+/// As `cp -al` makes them. The lock of a broker with the other name is another one.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_database_with_two_names_is_refused() {
+    let broker = Crashing::new(1);
+    let (path, other) = (broker.path("postpeer.db"), broker.path("snapshot.db"));
+    fs::hard_link(&path, &other).unwrap();
+    let (code, said) = broker.refuses();
+    assert_eq!(code, Some(78), "{said}");
+    assert!(said.contains("has 2 names (hard links)") && said.contains("-samefile"), "{said}");
+    fs::remove_file(other).unwrap();
+    assert_eq!(broker.start(None).stop(), Some(0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_machine_that_gives_no_socket_is_not_the_platforms_fault() {
+    let Scene { broker, process, id, .. } = Scene::new().await;
+    let Some(fault) = Fault::inject(&process, "socket", "EMFILE", &[]).await else { return };
+    assert_eq!(broker.token(0, &id, ALWAYS).await.unwrap().status, 200, "the old one lasts");
+    process.says("LimitNOFILE=");
+    process.says("who_can_help=\"operator\"");
+    drop(fault);
+    assert_eq!(process.stop(), Some(0));
+}
+
 /// Nothing of them can have reached the disk.
 #[tokio::test(flavor = "multi_thread")]
 async fn tokens_that_come_after_an_unconfirmed_write_are_revoked_and_said_to_be_lost() {

@@ -54,6 +54,9 @@ fn keyring_and_database(config: &Config) -> Vec<Finding> {
             return findings;
         }
     };
+    if let Err(error) = store::check_names(&config.database) {
+        findings.push(database_finding(config, "database", error));
+    }
     if !can(&config.database, Access::READ_OK | Access::WRITE_OK) {
         let finding = Finding::error(Exit::Io, "database", &database, "this user may not write to it");
         findings.push(finding.remedy("run check and serve as the user that owns it, or chown it"));

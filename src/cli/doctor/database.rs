@@ -44,6 +44,9 @@ pub(super) fn examine(config: &Config, progress: &Progress) -> Found {
             return found;
         }
     };
+    if let Err(error) = store::check_names(&config.database) {
+        found.findings.push(database_finding(config, "database", error));
+    }
     let of_keyring = found.findings.len();
     survey_all(config, &survey, progress, &mut found);
     if survey.was_disturbed() {
