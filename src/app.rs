@@ -186,13 +186,15 @@ impl Prepared {
     ///
     /// # Errors
     ///
-    /// In this order: the keyring file; the database is missing; another process holds it; it has several names; it is
-    /// damaged, foreign or newer; its keys are not those of the keyring.
+    /// In this order: the keyring file; the database is missing; another process holds it; it is damaged, foreign or
+    /// newer; its keys are not those of the keyring.
     pub fn new(config: Config, ports: Ports) -> Result<Self, Error> {
         let keyring = KeyringFile::load(&config.keyring)?;
         check_exists(&config.database)?;
         let lock = DatabaseLock::take(&config.database)?;
-        store::check_names(&config.database)?;
+        if let Some(warning) = store::warn_of_names(&config.database) {
+            tracing::warn!(database = %config.database.display(), "{warning}");
+        }
         let inspection = store::inspect_briefly(&config.database)?;
         let vault = unlock(&config, &keyring, &inspection, &ports)?;
         Ok(Self { config, ports, lock, vault, is_checked: inspection.is_checked })

@@ -203,7 +203,7 @@ fn exit_of_database(error: &OpenError) -> Exit {
         | OpenError::ReadOnly { .. } => Exit::Io,
         OpenError::Missing { .. } => Exit::NoInput,
         OpenError::TooOldSqlite { .. } => Exit::Software,
-        OpenError::Linked { .. } | OpenError::WorldWritable { .. } => Exit::Config,
+        OpenError::WorldWritable { .. } => Exit::Config,
     }
 }
 

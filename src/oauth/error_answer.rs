@@ -453,19 +453,25 @@ mod tests {
             (401, json!({"message": "Unauthorized", "error": 401}), AppOrGrantRejected, None),
             (402, json!({"title": "CreditsDepleted"}), BillingLimitReached, Some("CreditsDepleted")),
             (403, json!([]), ExchangeRejected, None),
-            (400, json!({"error": 777}), ExchangeRejected, Some("777")),
-            (400, json!({"data": {"error_code": 1042}}), ExchangeRejected, Some("1042")),
-            (
-                400,
-                json!({"title": "Invalid Request", "type": "https://api.x.com/2/problems/invalid-request"}),
-                ExchangeRejected,
-                Some("invalid-request"),
-            ),
             (503, json!({"error": "invalid_client"}), PlatformUnavailable, Some("invalid_client")),
         ] {
             let read = ErrorAnswer::read(&answer, &Sent::default());
             assert_eq!(read.failure(&standard(), Step::CodeExchange, status), failure, "{status} {answer}");
             assert_eq!(read.code.as_deref(), code, "{status} {answer}");
+        }
+    }
+
+    #[test]
+    fn a_code_is_shown_wherever_it_is() {
+        let problem = json!({"title": "Invalid Request", "type": "https://api.x.com/2/problems/invalid-request"});
+        for (answer, code) in [
+            (json!({"error": 777}), "777"),
+            (json!({"data": {"error_code": 1042}}), "1042"),
+            (problem, "invalid-request"),
+        ] {
+            let read = ErrorAnswer::read(&answer, &Sent::default());
+            assert_eq!(read.failure(&standard(), Step::CodeExchange, 400), Failure::ExchangeRejected, "{answer}");
+            assert_eq!(read.code.as_deref(), Some(code), "{answer}");
         }
     }
 

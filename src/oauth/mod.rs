@@ -258,7 +258,9 @@ impl OauthClient<'_> {
     fn known(&self, token: Option<&SecretString>) -> Sent {
         let mut sent = Sent::default();
         self.add_own(&mut sent);
-        token.into_iter().for_each(|token| sent.add(exchange::expose(token)));
+        if let Some(token) = token {
+            sent.add(exchange::expose(token));
+        }
         sent
     }
 }

@@ -81,7 +81,7 @@ pub use files::{How, Moved};
 use job::Work;
 pub use lock::{DatabaseLock, DatabaseUse, Holder, find_holder};
 pub use open::{
-    Inspection, OpenError, check, check_names, inspect, inspect_briefly, list_copies, schema_version, wrapping_keys,
+    Inspection, OpenError, check, inspect, inspect_briefly, list_copies, schema_version, warn_of_names, wrapping_keys,
 };
 use readers::Readers;
 use writer::Writer;

@@ -69,12 +69,6 @@ pub enum OpenError {
     #[error("{} could not be opened, read or written: check that it exists, and its permissions", path.display())]
     Io { path: PathBuf, source: io::Error },
     #[error(
-        "the database {} has {names} names (hard links): a broker that uses another one would write over its changes. Leave one, \
-         and start again; `find / -xdev -samefile {}` lists all",
-        path.display(), quoted(path)
-    )]
-    Linked { path: PathBuf, names: u64 },
-    #[error(
         "there is no database at {}. If there was one, put a backup there with `postpeer restore FILE`; if not, make one \
          with `postpeer init`; or correct database.path",
         path.display()
@@ -231,18 +225,18 @@ fn check_writable(path: &Path) -> Result<(), OpenError> {
     Ok(())
 }
 
-/// Checks that the database has one name. The lock is beside it, so under another name a second broker would open it as
-/// well, and with another log: changes would be lost.
-///
-/// # Errors
-///
-/// [`OpenError::Linked`].
-pub fn check_names(path: &Path) -> Result<(), OpenError> {
-    let found = fs::metadata(path).map_err(|source| OpenError::Io { path: path.to_owned(), source })?;
-    match found.nlink() {
-        0 | 1 => Ok(()),
-        names => Err(OpenError::Linked { path: path.to_owned(), names }),
-    }
+/// A warning where the database has several names (hard links), as `cp -al` makes them. The lock is beside one of them, so
+/// a second broker could open another. No reason to refuse a start: a snapshot must not keep the broker down.
+#[must_use]
+pub fn warn_of_names(path: &Path) -> Option<String> {
+    let names = fs::metadata(path).ok()?.nlink();
+    (names > 1).then(|| {
+        format!(
+            "the database has {names} names (hard links): a broker that uses another one would write over its changes. Remove the \
+             others; `find / -xdev -samefile {}` lists them",
+            quoted(path)
+        )
+    })
 }
 
 pub(super) fn failed(path: &Path, error: rusqlite::Error) -> OpenError {

@@ -55,7 +55,7 @@ async fn a_project_leaves_the_others_half_of_the_room_for_bodies() {
         .start()
         .await;
     let keys = join_all((0..6).map(|_| broker.key("theirs", Scope::ALL))).await;
-    let hold = async |key: &String| {
+    let hang = async |key: &String| {
         let head = format!("POST /v1/profiles HTTP/1.1\r\nhost: x\r\nx-access-key: {key}\r\n");
         let kind = "content-type: application/json\r\ncontent-length: 65536\r\n\r\n";
         let mut stream = TcpStream::connect(broker.url.strip_prefix("http://").unwrap()).await.unwrap();
@@ -64,7 +64,7 @@ async fn a_project_leaves_the_others_half_of_the_room_for_bodies() {
         let _ = stream.read_to_string(&mut answer).await;
         answer
     };
-    let holding = join_all(keys.iter().cycle().take(24).map(hold));
+    let holding = join_all(keys.iter().cycle().take(24).map(hang));
     let meanwhile = async {
         tokio::time::sleep(Duration::from_millis(500)).await;
         let profile = json!({"name": "a", "note": "a".repeat(60_000)});

@@ -55,6 +55,17 @@ fn set_mode(instance: &Instance, name: &str, mode: u32) {
 }
 
 #[test]
+fn a_database_with_several_names_is_warned_of() {
+    let instance = Instance::new();
+    fs::hard_link(instance.path("postpeer.db"), instance.path("snapshot.db")).unwrap();
+    for command in ["check", "doctor"] {
+        let found = findings(&looked(&instance, command, 0));
+        let is_warned = |one: &Value| one["severity"] == "warning" && one.to_string().contains("2 names (hard links)");
+        assert!(found.iter().any(is_warned), "{command}: {found:?}");
+    }
+}
+
+#[test]
 fn a_sound_broker_has_no_warnings_running_or_not() {
     let instance = Instance::new();
     let doctor = looked(&instance, "doctor", 0);

@@ -54,8 +54,8 @@ fn keyring_and_database(config: &Config) -> Vec<Finding> {
             return findings;
         }
     };
-    if let Err(error) = store::check_names(&config.database) {
-        findings.push(database_finding(config, "database", error));
+    if let Some(warning) = store::warn_of_names(&config.database) {
+        findings.push(Finding::warning("database", config.database.display(), warning));
     }
     if !can(&config.database, Access::READ_OK | Access::WRITE_OK) {
         let finding = Finding::error(Exit::Io, "database", &database, "this user may not write to it");

@@ -44,8 +44,8 @@ pub(super) fn examine(config: &Config, progress: &Progress) -> Found {
             return found;
         }
     };
-    if let Err(error) = store::check_names(&config.database) {
-        found.findings.push(database_finding(config, "database", error));
+    if let Some(warning) = store::warn_of_names(&config.database) {
+        found.findings.push(Finding::warning("database", config.database.display(), warning));
     }
     let of_keyring = found.findings.len();
     survey_all(config, &survey, progress, &mut found);
