@@ -315,6 +315,8 @@ impl Said {
     pub fn read(answer: &Value) -> Self {
         let at = |pointer: &&str| text(answer, pointer);
         let mut codes = Self::codes_of(answer);
+        // In a success, they may be anything's.
+        codes.extend(["/data/error_code", "/detail/code"].iter().filter_map(at));
         // X identifies a problem by a URL (RFC 9457).
         let types = ["/type", "/error/type", "/errors/0/type"].iter().filter_map(at);
         let types = types.filter(|kind| kind != "about:blank");
@@ -359,8 +361,6 @@ const CODES: &[&str] = &[
     "/error/error_code",
     "/error/error",
     "/error/details/code",
-    "/data/error_code",
-    "/detail/code",
     "/error/name",
     "/error/title",
     "/error/.tag",

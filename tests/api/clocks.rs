@@ -151,26 +151,6 @@ async fn what_a_clock_that_was_ahead_put_off_is_refreshed_once_it_is_right_again
     assert_eq!(broker.refresh_due().await, 0, "and with that it is over");
 }
 
-/// Google announces how long a consent lasts: seven days for an app in testing.
-#[tokio::test(flavor = "multi_thread")]
-async fn a_consent_whose_announced_end_a_clock_ahead_took_for_past_is_refreshed_again() {
-    for days in [7, 30] {
-        let broker = TestBroker::start().await;
-        let start = broker.clock.now();
-        let id = broker.connect("youtube", "").await;
-        let announced = "UPDATE grants SET refresh_expires_at = consented_at + ?1 * 86400000 - 1000";
-        assert_eq!(broker.sql().execute(announced, [days]).unwrap(), 1);
-        broker.clock.set(start.plus(DAY * 400));
-        assert_eq!(broker.refresh_due().await, 0);
-        assert_eq!(broker.detail(&id).await["health"]["nextRefreshAt"], Value::Null, "{days}: it has lapsed");
-        broker.clock.set(start.plus(Duration::from_hours(2)));
-        broker.broker().refresher().watch_clock().await;
-        assert_eq!(broker.refresh_due().await, 1, "{days}");
-        let detail = broker.detail(&id).await;
-        assert_eq!((&detail["authStatus"], &detail["health"]["state"]), (&json!("active"), &json!("ok")), "{detail}");
-    }
-}
-
 /// Refreshes the account at a clock that is 400 days behind, and sets the clock right. The refresh token lives for 100
 /// days.
 async fn behind_for_a_moment(broker: &TestBroker, platform: &StandIn) {
