@@ -57,8 +57,11 @@ impl Answer {
             Meaning::Denied => Self::Denied,
             Meaning::Failed(means) => {
                 let sent = sent(callback);
-                let told = |code: Option<String>| code.filter(|code| !sent.is_repeated_by(code));
-                Self::Refused(Refusal { code: told(error.or(reason)), number: told(number), means })
+                let told = |code: Option<String>, as_it_came: &Option<String>| {
+                    code.filter(|_| !as_it_came.as_ref().is_some_and(|code| sent.is_repeated_by(code)))
+                };
+                let (error, number) = (told(error, &callback.error), told(number, &callback.error_code));
+                Self::Refused(Refusal { code: error.or(told(reason, &callback.error_reason)), number, means })
             }
         }
     }

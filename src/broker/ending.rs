@@ -30,7 +30,7 @@ pub(super) struct Unkept<'a> {
     pub(super) tokens: &'a TokenSet,
     /// The person whose they are, where that is known.
     pub(super) subject: Option<&'a str>,
-    /// True when they are in a stored answer as well.
+    /// True when they are, or may be, stored.
     pub(super) is_stored: bool,
 }
 
@@ -100,7 +100,8 @@ impl Broker {
                     Ok(()) | Err(store::Error::NotChanged) => break,
                     Err(error) if broker.tasks.are_draining() || error.is_final() => {
                         let is_stored = unkept.is_some();
-                        let then = if is_stored { "continues it from a stored answer" } else { "ends it" };
+                        let then =
+                            if is_stored { "continues it from a stored answer, or else ends it" } else { "ends it" };
                         tracing::error!(
                             flow.id = %flow.id, error = %chain(&error), is_stored,
                             "how the connection ended was not recorded: the next start {then}"

@@ -222,8 +222,8 @@ impl Core {
         })
     }
 
-    /// The scopes that count as asked for: also those that other profiles, which go on with the same grant, were
-    /// connected with, as far as the operator still asks for them. Otherwise nobody would see that they are gone.
+    /// The scopes that count as asked for: where other profiles go on with the same grant, also those that it was asked
+    /// for before, as far as the operator still does. Otherwise nobody would see that they are gone.
     fn requested_scopes(
         &self,
         tx: &Transaction<'_>,

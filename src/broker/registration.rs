@@ -206,7 +206,13 @@ impl Broker {
         let broker = self.clone();
         // Who joins a run in flight makes no attempt.
         let work = move || async move {
-            let _place = broker.take_place(Some(project)).await.map_err(|_| NotRegistered::Busy)?;
+            let _place = broker.take_place(Some(project)).await.map_err(|error| match error {
+                Error::TooManyExchanges => NotRegistered::Busy,
+                error => {
+                    tracing::error!(platform.name = %name, error = %chain(&error), "cannot tell what a project may use");
+                    NotRegistered::Storage
+                }
+            })?;
             broker.count_attempt_to_register(&subjects)?;
             broker.prove_or_register(project, &name, &server).await
         };

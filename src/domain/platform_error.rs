@@ -62,7 +62,7 @@ pub struct PlatformError {
     pub retry_after: Option<Duration>,
     /// True when the platform may have done what it was asked, although its answer does not say so.
     pub may_have_acted: bool,
-    /// True when a success turned out to hold this failure: nothing more can be learned from its body.
+    /// True when a stored success turned out to hold this failure: nothing more can be learned from its body.
     pub is_in_answer: bool,
     /// True where the broker's own machine failed before it sent anything: the platform is not to blame.
     pub is_ours: bool,

@@ -24,8 +24,7 @@ pub const NEW_CREDENTIALS_MAY_RESOLVE: [Failure; 3] =
 pub const NEW_SETTINGS_MAY_RESOLVE: [Failure; 3] =
     [Failure::PlatformAnswerUnreadable, Failure::PlatformUnavailable, Failure::RequestRefused];
 
-/// Failures of a grant that nothing renews any more (see [`Grant::lapsed`]): usually, and where its consent was to an app
-/// in testing.
+/// Failures of a grant whose consent has expired: usually, and where it was to an app in testing.
 pub const LAPSED: [Failure; 2] = [Failure::ConsentExpired, Failure::TestingConsentExpired];
 
 /// True for a failure that other credentials or settings may resolve. `status`: of the answer, if there was one. A

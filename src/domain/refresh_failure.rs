@@ -45,8 +45,8 @@ impl RefusedAlone {
         Self { count: count.saturating_add(1), since }
     }
 
-    /// True when it is the grant that is refused: five times, over a day or more. Something in front of the platform,
-    /// or a part of it, may refuse some of an app's grants for hours.
+    /// True when it is the grant that is refused: five times after the first, over a day or more. Something in front of
+    /// the platform, or a part of it, may refuse some of an app's grants for hours.
     #[must_use]
     pub fn is_proof(self, now: Timestamp) -> bool {
         self.count >= 5 && self.since.until(now) >= Duration::from_hours(24)

@@ -73,6 +73,9 @@ pub(super) fn is_known(code: &str) -> bool {
 /// Most bytes of a body that is read as a sentence.
 const SENTENCE_MAX: usize = 500;
 
+/// Most codes of an answer that are tried until one can be shown.
+const CODES_TRIED: usize = 8;
+
 /// An error answer, as far as it tells failures apart.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct ErrorAnswer {
@@ -101,7 +104,9 @@ impl ErrorAnswer {
             // Any code that may decide is told. A status in `error` is that of the answer once more.
             let status =
                 answer.get("error").filter(|code| code.as_u64().is_some_and(|code| code < 600)).map(Value::to_string);
-            said.codes.iter().filter(|code| Some(*code) != status.as_ref()).find_map(|code| sent.code(code))
+            let codes = said.codes.iter().filter(|code| Some(*code) != status.as_ref());
+            // A list may be long, and each is compared with all that was sent.
+            codes.take(CODES_TRIED).find_map(|code| sent.code(code))
         });
         Self { code, said, is_markup: false, is_throttled: false }
     }

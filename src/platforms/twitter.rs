@@ -132,7 +132,7 @@ const REFUSALS: &[Refusal] = &[
     },
     Refusal {
         words: &["temporarily locked"],
-        ..Refusal::token_or_api(Failure::AccountInactive, "X API error codes, 326, 2026-08")
+        ..Refusal::api(Failure::AccountInactive, "X API error codes, 326, 2026-08")
     },
     // A scope that was not granted, or a token that the person revoked at once.
     Refusal { status: Some(403), ..Refusal::api(Failure::PermissionMissing, "X OpenAPI, users.read, 2026-08") },

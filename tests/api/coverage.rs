@@ -22,7 +22,6 @@ async fn choose(broker: &TestBroker, platform: &str, answer: &Answer, endings: &
     done.json["integrations"].as_array().unwrap().iter().map(|it| it["id"].as_str().unwrap().to_owned()).collect()
 }
 
-/// Consents to a connection that must bring `id` back. Returns where the browser lands.
 /// The page at the end of a connection without a redirect.
 async fn page(broker: &TestBroker, platform: &str, query: &str, answer: &Answer) -> String {
     broker.browse(&broker.consent(&broker.begin(platform, query).await, answer)).await.text

@@ -23,7 +23,6 @@ fn stored(broker: &TestBroker, id: &str) -> String {
     format!("{} {grant}", row("integrations", "id = ?"))
 }
 
-/// Consents to a connection that must bring `id` back. Returns where the browser lands.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_same_account_comes_back_and_another_changes_nothing() {
     for platform in sandbox::platforms() {

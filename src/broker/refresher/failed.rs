@@ -4,14 +4,14 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use super::throttle::Permit;
-use super::{Landing, NotRefreshed, Refresher, count, storage};
+use super::{LONGEST_WAIT, Landing, NotRefreshed, Refresher, count, storage};
 use crate::broker::core::count_help;
 use crate::domain::error_chain::chain;
 use crate::domain::failure::Failure;
 use crate::domain::grant::Grant;
 use crate::domain::id::{GrantId, ProjectId};
 use crate::domain::platform_error::PlatformError;
-use crate::domain::refresh::{Failed, LAPSED, RefreshState, Reply, may_be_of_settings};
+use crate::domain::refresh::{Failed, RefreshState, Reply, may_be_of_settings};
 use crate::domain::refresh_failure::{RefreshFailure, RefusedAlone};
 use crate::domain::renewal::{Jitter, Renewal, retry_at};
 use crate::domain::throttle::{NewPause, Owned, Pause};
@@ -21,6 +21,10 @@ use crate::store::{self, Transaction, grants};
 
 /// Wait after a panic. What panicked once will mostly panic again.
 const AGAIN_AFTER_PANIC: Duration = Duration::from_mins(1);
+
+/// Time after its end by the clock from which a grant is tried as rarely as any, for as long as nobody refuses it: its
+/// platform may be gone.
+const LONG_LAPSED: Duration = Duration::from_hours(30 * 24);
 
 impl Refresher {
     /// Learns from a call that was made for a grant. When that brings a pause, all that the app has due is
@@ -58,11 +62,16 @@ impl Refresher {
             error = %chain(&error), next_step, "refresh failed"
         );
         count(&grant.platform, outcome_of(kind));
-        if LAPSED.contains(&kind) {
+        let is_expired = kind == Failure::ConsentExpired && grant.renewal == Renewal::AccessToken;
+        if is_expired {
             self.0.lapsed_at.fetch_max(now.as_millis(), Ordering::Relaxed);
         }
         let (project, id, generation) = (grant.project_id, grant.id, grant.generation);
-        let due_at = retry_at(kind, grant.failures + 1, error.retry_after, now, Jitter::draw(&*self.core().entropy));
+        let mut due_at =
+            retry_at(kind, grant.failures + 1, error.retry_after, now, Jitter::draw(&*self.core().entropy));
+        if grant.lapses_at().is_some_and(|at| at.plus(LONG_LAPSED) <= now) {
+            due_at = due_at.max(now.plus(LONGEST_WAIT));
+        }
         let PlatformError { status, code: platform_code, may_have_acted, is_in_answer, .. } = error;
         let backup_taken_at = restore.map(|restore| restore.taken_at);
         let platform_code = platform_code.map(String::from);
@@ -78,9 +87,7 @@ impl Refresher {
             let due_at = if is_outdated { now } else { due_at };
             grants::change(tx, project, id, generation, |grant| match kind.ends_grant() {
                 // Accounts with tokens of their own live on.
-                Some(_) if kind == Failure::ConsentExpired && grant.renewal == Renewal::AccessToken => {
-                    grant.expired(trouble)
-                }
+                Some(_) if is_expired => grant.expired(trouble),
                 Some(reason) => grant.ended(reason, trouble),
                 None => grant.refresh_failed(Failed { trouble, due_at, reply }),
             })?;

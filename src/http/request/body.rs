@@ -2,9 +2,9 @@
 //!
 //! Replaces actix's own extractors, which wait for a slow body for ever, take the last of duplicate members and show
 //! serde's messages to callers. Invariant: a handler sees only complete bodies, and a JSON body is one object without
-//! duplicate members. All bodies together take no more than [`BodyRoom`]. A body may hold a password or a client secret:
-//! every copy that is made here is wiped when it is dropped. Those of the HTTP stack are wiped when their memory is
-//! given back, by the allocator in `main.rs`.
+//! duplicate members. All bodies together take no more than [`BodyRoom`], but for short forms. A body may hold a password
+//! or a client secret: every copy that is made here is wiped when it is dropped. Those of the HTTP stack are wiped when
+//! their memory is given back, by the allocator in `main.rs`.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;

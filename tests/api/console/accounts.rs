@@ -12,7 +12,6 @@ use strum::VariantArray as _;
 use super::{Operator, encoded, link, start};
 use crate::support::{Reply, expose, profile};
 
-/// A profile's id.
 /// The accounts that a page lists, in its order.
 fn listed(page: &str) -> Vec<&str> {
     let links = page.split("href=\"/console/accounts/").skip(1);
