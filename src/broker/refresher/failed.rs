@@ -22,9 +22,12 @@ use crate::store::{self, Transaction, grants};
 /// Wait after a panic. What panicked once will mostly panic again.
 const AGAIN_AFTER_PANIC: Duration = Duration::from_mins(1);
 
-/// Time after its end by the clock from which a grant is tried as rarely as any, for as long as nobody refuses it: its
-/// platform may be gone.
+/// Time after its end by the clock from which a grant that [often](OFTEN) failed is tried as rarely as any, for as long
+/// as nobody refuses it: its platform may be gone.
 const LONG_LAPSED: Duration = Duration::from_hours(30 * 24);
+
+/// Failures in a row after which an outage is no short one: a few hours of them.
+const OFTEN: u32 = 10;
 
 impl Refresher {
     /// Learns from a call that was made for a grant. When that brings a pause, all that the app has due is
@@ -69,7 +72,7 @@ impl Refresher {
         let (project, id, generation) = (grant.project_id, grant.id, grant.generation);
         let mut due_at =
             retry_at(kind, grant.failures + 1, error.retry_after, now, Jitter::draw(&*self.core().entropy));
-        if grant.lapses_at().is_some_and(|at| at.plus(LONG_LAPSED) <= now) {
+        if grant.failures >= OFTEN && grant.lapses_at().is_some_and(|at| at.plus(LONG_LAPSED) <= now) {
             due_at = due_at.max(now.plus(LONGEST_WAIT));
         }
         let PlatformError { status, code: platform_code, may_have_acted, is_in_answer, .. } = error;
