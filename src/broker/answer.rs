@@ -81,7 +81,7 @@ impl Answer {
     }
 }
 
-/// Fingerprint of every denial at a platform. Stored flows have it, and the page of a cancelled connection is chosen by it.
+/// Fingerprint of every denial at a platform. It is stored in flows, and decides what a cancelled connection's page says.
 pub(super) fn denied() -> Digest256 {
     Digest256::of(b"denied")
 }

@@ -225,8 +225,8 @@ fn check_writable(path: &Path) -> Result<(), OpenError> {
     Ok(())
 }
 
-/// A warning where the database has several names (hard links), as `cp -al` makes them. The lock is beside one of them, so
-/// a second broker could open another. No reason to refuse a start: a snapshot must not keep the broker down.
+/// A warning where the database has several names (hard links), as `cp -al` makes them. Each name has a lock of its own:
+/// a second broker could open another one. The start is not refused, because a snapshot must not keep the broker down.
 #[must_use]
 pub fn warn_of_names(path: &Path) -> Option<String> {
     let names = fs::metadata(path).ok()?.nlink();

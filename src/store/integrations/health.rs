@@ -2,8 +2,8 @@
 //! the newest do. The column `fails_from`, which triggers keep (`migrations/V0019__console.sql`), says from when an
 //! account counts as failing.
 //!
-//! Invariant: in the console, a page of accounts that fail is a walk along one index, at each platform at once, from the place where
-//! the page before it ended. The others are found along an index of all, and each account that fails costs a step.
+//! Invariant: the console's page of failing accounts goes along one index, for all platforms at once, from the place
+//! where the page before it ended. The others are found along an index of all, and each failing account costs a step.
 
 use std::borrow::Cow;
 
