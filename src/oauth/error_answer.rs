@@ -367,6 +367,11 @@ mod tests {
         }
     }
 
+    fn answered(status: u16, body: &str, is_throttled: bool) -> Answer {
+        let body = body.as_bytes().to_vec().into();
+        Answer { status, body, retry_after: None, is_throttled, sent: Sent::default() }
+    }
+
     #[test]
     fn refusals_at_the_token_endpoint_are_told_apart() {
         use Failure::{
@@ -512,13 +517,7 @@ mod tests {
     #[test]
     fn a_sentence_of_plain_text_is_read() {
         let said = |body: &str| {
-            let answer = Answer {
-                status: 403,
-                body: body.as_bytes().to_vec().into(),
-                retry_after: None,
-                is_throttled: false,
-                sent: Sent::default(),
-            };
+            let answer = answered(403, body, false);
             ErrorAnswer::of(&answer).failure(&own("acme"), Step::Identity, 403)
         };
         assert_eq!(said("User not registered in the Developer Dashboard"), Failure::AppNotPublic);
@@ -583,14 +582,7 @@ mod tests {
             (Step::Refresh, 404, page, RequestRefused),
             (Step::Refresh, 401, "Unauthorized", AppOrGrantRejected),
         ] {
-            let body = body.as_bytes().to_vec().into();
-            let read = ErrorAnswer::of_token_endpoint(&Answer {
-                status,
-                body,
-                retry_after: None,
-                is_throttled: false,
-                sent: Sent::default(),
-            });
+            let read = ErrorAnswer::of_token_endpoint(&answered(status, body, false));
             for platform in BUILT_IN.iter().map(|definition| definition()).chain([standard()]) {
                 if step == Step::Refresh && matches!(platform.refresh, Refresh::SelfRenewing { .. }) {
                     continue;
@@ -611,13 +603,7 @@ mod tests {
             (403, "{}", false, Failure::PermissionMissing),
             (401, "{}", true, Failure::PermissionMissing),
         ] {
-            let answer = Answer {
-                status,
-                body: body.as_bytes().to_vec().into(),
-                retry_after: None,
-                is_throttled,
-                sent: Sent::default(),
-            };
+            let answer = answered(status, body, is_throttled);
             let read = ErrorAnswer::of(&answer).failure(&standard(), Step::Identity, status);
             assert_eq!(read, failure, "{status} {body}");
         }
@@ -684,20 +670,14 @@ mod tests {
             ("{}", PermissionMissing),
             (r#"{"error":"invalid_client"}"#, CredentialsRejected),
         ] {
-            let answer = Answer {
-                status: 403,
-                body: body.as_bytes().to_vec().into(),
-                retry_after: None,
-                is_throttled: false,
-                sent: Sent::default(),
-            };
+            let answer = answered(403, body, false);
             let read = ErrorAnswer::of(&answer).failure(&standard(), Step::Identity, answer.status);
             assert_eq!(read, failure, "{body}");
         }
         for platform in BUILT_IN.iter().map(|definition| definition()) {
             for status in [401, 403] {
-                let body = b"<!DOCTYPE html><title>Attention Required!</title>".to_vec().into();
-                let answer = Answer { status, body, retry_after: None, is_throttled: false, sent: Sent::default() };
+                let body = "<!DOCTYPE html><title>Attention Required!</title>";
+                let answer = answered(status, body, false);
                 let read = ErrorAnswer::of(&answer).failure(&platform, Step::Identity, answer.status);
                 assert_eq!(read, IdentityUnavailable, "{} {status}", platform.name);
             }
