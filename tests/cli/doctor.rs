@@ -252,16 +252,21 @@ fn check_sees_what_serve_will_see() {
     }
 }
 
+/// Adds a grant whose tokens do not open.
+fn insert_grant(instance: &Instance, platform: &str, client_id: &str) {
+    instance.sql(&format!(
+        "INSERT INTO grants (id, project_id, platform, client_id, subject, scopes, requested_scopes, consented_at,
+            issued_at, renewal, tokens, tokens_dek_id, generation, status, created_at, updated_at)
+         SELECT 'grant_{platform}_{client_id}', id, '{platform}', '{client_id}', '7', '[]', '[]', 0, 0, 'never',
+            CAST(x'0100000001' || zeroblob(40) AS BLOB), 1, 1, 'active', 0, 0 FROM projects"
+    ));
+}
+
 #[test]
 fn check_tells_of_accounts_under_another_client_id() {
     let instance = Instance::new();
     for client_id in ["old", "older", "now"] {
-        instance.sql(&format!(
-            "INSERT INTO grants (id, project_id, platform, client_id, subject, scopes, requested_scopes, consented_at,
-                issued_at, renewal, tokens, tokens_dek_id, generation, status, created_at, updated_at)
-             SELECT 'grant_{client_id}', id, 'twitter', '{client_id}', '7', '[]', '[]', 0, 0, 'never',
-                CAST(x'0100000001' || zeroblob(40) AS BLOB), 1, 1, 'active', 0, 0 FROM projects"
-        ));
+        insert_grant(&instance, "twitter", client_id);
     }
     for (configured, told) in [("now", "of 2 connections"), ("", "of 3 connections")] {
         let mut command = instance.command(&["check", "--json"]);
@@ -281,12 +286,7 @@ fn check_tells_of_accounts_under_another_client_id() {
 fn check_tells_of_accounts_whose_platform_is_gone() {
     let instance = Instance::new();
     for platform in ["acme", "bluesky", "twitter"] {
-        instance.sql(&format!(
-            "INSERT INTO grants (id, project_id, platform, client_id, subject, scopes, requested_scopes, consented_at,
-                issued_at, renewal, tokens, tokens_dek_id, generation, status, created_at, updated_at)
-             SELECT 'grant_{platform}', id, '{platform}', '', '7', '[]', '[]', 0, 0, 'never',
-                CAST(x'0100000001' || zeroblob(40) AS BLOB), 1, 1, 'active', 0, 0 FROM projects"
-        ));
+        insert_grant(&instance, platform, "");
     }
     let output = instance.command(&["check", "--json"]).output().unwrap();
     let found = finding(&output, "platform");
