@@ -125,7 +125,7 @@ async fn an_upgrade_that_is_killed_at_any_moment_is_continued() {
             process.kill();
         } else if !left.values().any(|state| *state == done) {
             // A fast machine may be done before it is killed at random, and then never comes to this place.
-            crashing.start_without_waiting(Some(place)).wait().unwrap();
+            tokio::task::block_in_place(|| crashing.start_dying(place));
         }
         open_all(&database, &keyring);
         left.insert(place, (versions(&database)[0] > 0, scopes(&database)));

@@ -314,13 +314,16 @@ async fn an_acknowledged_start_survives_a_kill() {
     let mut process = crashing.start(None);
     for round in 0..3 {
         let begun = Arc::new(tokio::sync::Semaphore::new(0));
+        let stop = Arc::new(AtomicBool::new(false));
         let clients: Vec<_> = (0..8)
             .map(|_| {
-                let (crashing, begun) = (crashing.clone(), begun.clone());
+                let (crashing, begun, stop) = (crashing.clone(), begun.clone(), stop.clone());
                 tokio::spawn(async move {
                     let mut callbacks = Vec::new();
-                    // Ends when the broker is gone.
-                    while let Some(callback) = crashing.consented(0, "pinterest", "ada").await {
+                    // A client that was slow to ask may not notice that the broker was gone.
+                    while !stop.load(Ordering::SeqCst)
+                        && let Some(callback) = crashing.consented(0, "pinterest", "ada").await
+                    {
                         callbacks.push(callback);
                         begun.add_permits(1);
                     }
@@ -330,6 +333,7 @@ async fn an_acknowledged_start_survives_a_kill() {
             .collect();
         let _ = begun.acquire_many(40).await.unwrap();
         process.kill();
+        stop.store(true, Ordering::SeqCst);
         process = crashing.start(None);
         let mut survived = 0;
         for client in clients {

@@ -3,7 +3,7 @@
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::net::TcpListener;
 use std::path::PathBuf;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -110,6 +110,12 @@ impl Crashing {
     /// Starts the broker and returns at once.
     pub(crate) fn start_without_waiting(&self, dies_at: Option<&str>) -> Child {
         self.serve(Command::new(env!("CARGO_BIN_EXE_postpeer")), dies_at)
+    }
+
+    /// Starts the broker, and waits until it has aborted at a failpoint that it comes to by itself.
+    #[track_caller]
+    pub(crate) fn start_dying(&self, dies_at: &str) {
+        Process { child: self.start_without_waiting(Some(dies_at)), said: Arc::default() }.died();
     }
 
     fn serve(&self, mut command: Command, dies_at: Option<&str>) -> Child {
@@ -250,14 +256,28 @@ pub(crate) struct Process {
 }
 
 impl Process {
-    pub(crate) fn kill(mut self) {
-        kill_process(Pid::from_child(&self.child), Signal::KILL).unwrap();
-        self.child.wait().unwrap();
+    /// Waits for the end. One that does not come fails the test, which would hang otherwise.
+    #[track_caller]
+    fn wait(&mut self) -> ExitStatus {
+        for _ in 0..12_000 {
+            if let Some(status) = self.child.try_wait().unwrap() {
+                return status;
+            }
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        panic!("it does not end: {}", self.said.lock().unwrap());
     }
 
+    #[track_caller]
+    pub(crate) fn kill(mut self) {
+        kill_process(Pid::from_child(&self.child), Signal::KILL).unwrap();
+        self.wait();
+    }
+
+    #[track_caller]
     pub(crate) fn stop(mut self) -> Option<i32> {
         kill_process(Pid::from_child(&self.child), Signal::TERM).unwrap();
-        self.child.wait().unwrap().code()
+        self.wait().code()
     }
 
     /// Sends SIGHUP and waits until the log has these words once more.
@@ -278,18 +298,21 @@ impl Process {
     }
 
     /// Waits until the process has ended by itself. Returns its exit code.
+    #[track_caller]
     pub(crate) fn ended(mut self) -> Option<i32> {
-        self.child.wait().unwrap().code()
+        self.wait().code()
     }
 
     /// Waits until the process has ended as it should.
+    #[track_caller]
     pub(crate) fn succeeded(mut self) {
-        assert!(self.child.wait().unwrap().success());
+        assert!(self.wait().success());
     }
 
     /// Waits until the process has aborted.
+    #[track_caller]
     pub(crate) fn died(mut self) {
-        let status = self.child.wait().unwrap();
+        let status = self.wait();
         assert_eq!(status.code(), None, "it ended, but not by an abort: {}", self.said.lock().unwrap());
     }
 }

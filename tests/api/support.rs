@@ -398,7 +398,9 @@ pub(crate) fn files(dir: &Path) -> Vec<u8> {
 pub(crate) fn client() -> reqwest::Client {
     // The broker's client installs the provider, but a test may come first.
     let _ = rustls::crypto::ring::default_provider().install_default();
-    reqwest::Client::builder().redirect(reqwest::redirect::Policy::none()).no_proxy().build().unwrap()
+    let client = reqwest::Client::builder().redirect(reqwest::redirect::Policy::none()).no_proxy();
+    // An answer that does not come fails the test, which would hang otherwise.
+    client.timeout(Duration::from_mins(2)).build().unwrap()
 }
 
 #[expect(clippy::disallowed_methods, reason = "tests use the keys that they make")]
