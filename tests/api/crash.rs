@@ -331,7 +331,8 @@ async fn an_acknowledged_start_survives_a_kill() {
                 })
             })
             .collect();
-        let _ = begun.acquire_many(40).await.unwrap();
+        let enough = tokio::time::timeout(Duration::from_mins(1), begun.acquire_many(40));
+        let _ = enough.await.expect("the clients ended before the broker did").unwrap();
         process.kill();
         stop.store(true, Ordering::SeqCst);
         process = crashing.start(None);
