@@ -311,8 +311,9 @@ async fn finish(mut response: reqwest::Response, request: &Request) -> Result<An
 }
 
 /// The wait that the platform asks for: `Retry-After` in seconds or as a date, else `RateLimit-Reset`, which AT
-/// Protocol servers send as a time. GitHub sends `X-RateLimit-Reset` and X `x-rate-limit-reset`, which count where no
-/// request is left until then. Dates are compared with the answer's `Date`, so only the platform's clock counts.
+/// Protocol servers send as a time and others in seconds from now, as the IETF's draft has it. GitHub sends
+/// `X-RateLimit-Reset`, Reddit the same in seconds, and X `x-rate-limit-reset`, which count where no request is left
+/// until then. Dates are compared with the answer's `Date`, so only the platform's clock counts.
 fn retry_after(headers: &HeaderMap) -> Option<Duration> {
     let text = |name: &HeaderName| headers.get(name)?.to_str().ok().map(str::trim);
     let now = || httpdate::parse_http_date(text(&header::DATE)?).ok();
@@ -325,21 +326,30 @@ fn retry_after(headers: &HeaderMap) -> Option<Duration> {
     } else {
         let of_spent = || X_RESETS.iter().find_map(text).filter(|_| is_throttled(headers));
         let reset = Duration::from_secs(text(&RATE_LIMIT_RESET).or_else(of_spent)?.parse().ok()?);
-        (std::time::UNIX_EPOCH + reset.min(LAST_RESET)).duration_since(now()?).ok()?
+        if reset <= LONGEST_WINDOW {
+            reset
+        } else {
+            (std::time::UNIX_EPOCH + reset.min(LAST_RESET)).duration_since(now()?).ok()?
+        }
     };
     Some(after.min(MAX_RETRY_AFTER))
 }
 
 fn is_throttled(headers: &HeaderMap) -> bool {
-    let is_zero = |name: &&str| headers.get(*name).is_some_and(|left| left.as_bytes().trim_ascii() == b"0");
+    // Reddit counts in fractions.
+    let is_zero =
+        |name: &&str| headers.get(*name).is_some_and(|left| matches!(left.as_bytes().trim_ascii(), b"0" | b"0.0"));
     headers.contains_key(header::RETRY_AFTER)
         || ["ratelimit-remaining", "x-rate-limit-remaining", "x-ratelimit-remaining"].iter().any(is_zero)
 }
 
-/// Names of the time at which requests are allowed again: X's ("Rate limits", 2026-11) and GitHub's.
+/// Names of the time at which requests are allowed again: X's ("Rate limits", 2026-11), and GitHub's and Reddit's.
 const X_RESETS: [HeaderName; 2] =
     [HeaderName::from_static("x-rate-limit-reset"), HeaderName::from_static("x-ratelimit-reset")];
 const RATE_LIMIT_RESET: HeaderName = HeaderName::from_static("ratelimit-reset");
+
+/// Longest wait for which a reset is taken for seconds from now: as a time it would be in January 1970.
+const LONGEST_WINDOW: Duration = Duration::from_hours(30 * 24);
 
 /// The year 2500, since the Unix epoch. Later times are mistakes, and some overflow.
 const LAST_RESET: Duration = Duration::from_hours(4_645_896);
@@ -410,8 +420,13 @@ mod tests {
             (&[("ratelimit-reset", "784111807"), ("date", date)], Some(30)),
             (&[("ratelimit-reset", "18446744073709551615"), ("date", date)], Some(3600)),
             (&[("ratelimit-reset", "784111807"), ("retry-after", "5"), ("date", date)], Some(5)),
-            (&[("ratelimit-reset", "30"), ("date", date)], None),
+            (&[("ratelimit-reset", "30"), ("date", date)], Some(30)),
+            (&[("ratelimit-reset", "900")], Some(900)),
+            (&[("ratelimit-reset", "86400"), ("date", date)], Some(3600)),
+            (&[("ratelimit-reset", "784111700"), ("date", date)], None),
             (&[("ratelimit-reset", "-1"), ("date", date)], None),
+            (&[("x-ratelimit-remaining", "0.0"), ("x-ratelimit-reset", "120")], Some(120)),
+            (&[("x-ratelimit-remaining", "598.0"), ("x-ratelimit-reset", "120")], None),
             (&[("x-ratelimit-remaining", "0"), ("x-ratelimit-reset", "784111807"), ("date", date)], Some(30)),
             (&[("x-ratelimit-remaining", "9"), ("x-ratelimit-reset", "784111807"), ("date", date)], None),
             (&[("x-rate-limit-remaining", "0"), ("x-rate-limit-reset", "784111807"), ("date", date)], Some(30)),
@@ -423,9 +438,9 @@ mod tests {
                 map.insert(HeaderName::from_static(name), value.parse().unwrap());
             }
             assert_eq!(retry_after(&map).map(|after| after.as_secs()), seconds, "{headers:?}");
-            let is_told = headers
-                .iter()
-                .any(|header| header.0 == "retry-after" || header.0.ends_with("-remaining") && header.1 == "0");
+            let is_told = headers.iter().any(|(name, value)| {
+                *name == "retry-after" || name.ends_with("-remaining") && ["0", "0.0"].contains(value)
+            });
             assert_eq!(is_throttled(&map), is_told, "{headers:?}");
         }
     }
