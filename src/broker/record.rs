@@ -121,7 +121,7 @@ impl Core {
         let mut superseded = Vec::from_iter(renewed);
         let mut connected = Vec::new();
         for found in chosen.among(tx, under.project_id, &consent.identity.accounts)? {
-            let known = known(tx, under, chosen, found)?;
+            let known = find_known(tx, under, chosen, found)?;
             let (id, left) = self.record_account(tx, under, grant, (found, known), now)?;
             connected.push(id);
             superseded.extend(left);
@@ -242,8 +242,8 @@ impl Core {
         Ok(requested)
     }
 
-    /// Inserts the account's integration under the flow's profile, or updates the known one. Also returns the grant
-    /// that it was the last account of until now.
+    /// Inserts the account's integration under the flow's profile, or updates the known one; the trail has both as
+    /// connected. Also returns the grant that it was the last account of until now.
     fn record_account(
         &self,
         tx: &Transaction<'_>,
@@ -257,7 +257,7 @@ impl Core {
         let id = if let Some(known) = known {
             let account = found.known_as(&known.account.platform_user_id);
             integrations::update_account(tx, project, known.id, &account, grant, now)?;
-            self.renew_own_tokens(tx, under, known.id, found.own_token.as_ref(), now)?;
+            self.make_usable(tx, under, known.id, found.own_token.as_ref(), now)?;
             if known.grant_id != grant {
                 // Reconnected under another app or consent: nobody may use the old grant any more.
                 let old = grants::find(tx, project, known.grant_id)?;
@@ -309,7 +309,7 @@ impl Core {
             let lost = AuthStatus::ReconnectRequired(FailureReason::AccessRevoked);
             match identity.coverage(&other.account.platform_user_id) {
                 Coverage::Covered(found) => {
-                    self.renew_own_tokens(tx, under, other.id, found.own_token.as_ref(), now)?;
+                    self.make_usable(tx, under, other.id, found.own_token.as_ref(), now)?;
                 }
                 Coverage::Lost if other.status != lost => {
                     integrations::set_status(tx, project, other.id, lost, now)?;
@@ -332,8 +332,9 @@ impl Core {
         Ok(own.is_some_and(|own| own.tokens.is_none()) && self.upstream.has_token_per_account(&under.platform))
     }
 
-    /// Makes the account usable again, with a token of its own or with the grant's.
-    fn renew_own_tokens(
+    /// Makes the account active again, with this token of its own. Without one, it uses the grant's, and a token of its
+    /// own that is stored is erased.
+    fn make_usable(
         &self,
         tx: &Transaction<'_>,
         under: &Under,
@@ -373,7 +374,7 @@ impl Core {
 }
 
 /// The account's integration under the flow's profile.
-fn known(
+fn find_known(
     tx: &Transaction<'_>,
     under: &Under,
     chosen: &Chosen,

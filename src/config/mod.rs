@@ -197,11 +197,11 @@ pub fn from_str(name: &str, toml: &str, base: &Path, environment: &Environment) 
     if !misnamed.is_empty() {
         (config, reader) = read(&environment.without(&misnamed))?;
         for (variable, right) in &misnamed {
-            reader.misnamed(variable, right);
+            reader.note_misnamed(variable, right);
         }
     }
     for (variable, right) in environment.without_section(&reader.known) {
-        reader.has_no_effect(variable, &right);
+        reader.note_without_effect(variable, &right);
     }
     config.files = std::mem::take(&mut reader.files);
     let warnings = reader.finish().map_err(Error::Mistakes)?;

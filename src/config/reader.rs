@@ -61,7 +61,7 @@ impl Reader {
     }
 
     /// Notes an environment variable that almost names a setting.
-    pub(super) fn misnamed(&mut self, variable: &str, right: &str) {
+    pub(super) fn note_misnamed(&mut self, variable: &str, right: &str) {
         self.mistakes.push(Mistake {
             origin: Origin::Environment(variable.to_owned()),
             key: variable.trim_start_matches("POSTPEER_").to_ascii_lowercase(),
@@ -71,7 +71,7 @@ impl Reader {
     }
 
     /// Notes an environment variable that names a setting without its section.
-    pub(super) fn has_no_effect(&mut self, variable: &str, right: &str) {
+    pub(super) fn note_without_effect(&mut self, variable: &str, right: &str) {
         self.warnings.push(Warning {
             origin: Origin::Environment(variable.to_owned()),
             path: vec![variable.trim_start_matches("POSTPEER_").to_ascii_lowercase()],
@@ -208,10 +208,14 @@ impl Reader {
         Some(scopes)
     }
 
-    /// Reads the scopes of a built-in platform.
+    /// Reads the scopes of a built-in platform. Meta has them in a configuration of the app's as well, which business
+    /// apps name in their place ("Facebook Login for Business", 2026-11).
     pub(super) fn needed_scopes(&mut self, path: &[&str]) -> Option<Vec<String>> {
+        let (_, table) = path.split_last().unzip();
+        let config_id = [table.unwrap_or_default(), &["authorize_params", "config_id"]].concat();
+        let are_elsewhere = self.layers.at(&config_id).is_some();
         self.scopes(path).inspect(|scopes| {
-            if scopes.is_empty() {
+            if scopes.is_empty() && !are_elsewhere {
                 self.warn(path, NO_SCOPES);
             }
         })

@@ -209,7 +209,8 @@ impl Identity {
         self.failure.filter(counts).unwrap_or(Failure::AccountMismatch)
     }
 
-    /// The identity with every text in bounds, and without the accounts whose id is not.
+    /// The identity with every text of the platform's in bounds, and without the accounts whose id is not. Remedies and
+    /// troubles are the broker's own sentences.
     #[must_use]
     pub fn bounded(self) -> Self {
         let found = |found: FoundAccount| {

@@ -1,9 +1,9 @@
 //! Reads token answers leniently: a value that one platform sends as a number is text at another and wrapped at a
 //! third.
 //!
-//! Invariant: a token answer is a JSON object or a form with an `access_token` in bounds and no `error`. Anything else
-//! is an error, whatever its status; no half token set is ever returned. A refresh token that cannot be used makes the
-//! whole answer unreadable, so that it is kept: the old one may be spent.
+//! Invariant: a token answer is a JSON object or a form with an `access_token` in bounds and no `error`, except for one
+//! that says that there is none. Anything else is an error, whatever its status; no half token set is ever returned. A
+//! refresh token that cannot be used makes the whole answer unreadable, so that it is kept: the old one may be spent.
 
 use std::time::Duration;
 
@@ -66,7 +66,8 @@ pub(super) fn read(
     issued
 }
 
-/// The same in a platform's own way, at this step.
+/// The same in a platform's own way, at this step: where it nests the tokens, which words are errors by the operator's
+/// list, and in which unit it gives the life of a refresh token.
 pub(super) fn read_of(
     platform: &Platform,
     step: Step,
@@ -74,7 +75,7 @@ pub(super) fn read_of(
     sent_at: Timestamp,
     default_expires_in: Option<u64>,
 ) -> Result<IssuedTokens, NotTokens> {
-    // A word of the operator's list is a code wherever it is.
+    // A word of the operator's list is a code wherever it is. The step tells what it means, which is not asked here.
     let is_named = |answer: &Value| {
         read_errors(&platform.errors, Step::Refresh, None, &Said::read(answer)).is_some() && !carries_token(answer)
     };

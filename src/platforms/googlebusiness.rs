@@ -130,7 +130,7 @@ pub(crate) fn next_page(answer: &Value) -> Result<Option<String>, Unidentified> 
     Ok(text(answer, "/nextPageToken"))
 }
 
-pub(crate) fn takes_no_posts(location: &Location) -> UnusableAccount {
+pub(crate) fn unusable_location(location: &Location) -> UnusableAccount {
     UnusableAccount {
         platform_user_id: location.account.platform_user_id.clone(),
         display_name: location.account.display_name.clone(),

@@ -237,7 +237,7 @@ pub(crate) fn organization_account(role: &Role, organization: Organization) -> A
     }
 }
 
-pub(crate) fn may_not_post(role: &Role, organization: Organization) -> UnusableAccount {
+pub(crate) fn unusable_organization(role: &Role, organization: Organization) -> UnusableAccount {
     UnusableAccount {
         platform_user_id: role.organization.clone(),
         display_name: organization.name,
@@ -365,7 +365,8 @@ mod tests {
         );
         let nameless = organization_account(&role, Organization::default());
         assert_eq!(nameless.profile_url.as_deref(), Some("https://www.linkedin.com/company/7"));
-        let refused = may_not_post(&Role { role: "LEAD_GEN_FORMS_MANAGER".into(), ..role }, Organization::default());
+        let refused =
+            unusable_organization(&Role { role: "LEAD_GEN_FORMS_MANAGER".into(), ..role }, Organization::default());
         assert_eq!(refused.reason, "your role there (lead gen forms manager) does not let you post for it");
     }
 

@@ -30,7 +30,7 @@ pub fn touch(db: &Transaction<'_>) -> Result<(), Error> {
 }
 
 /// Checks that the database can be read and has its id.
-pub fn is_readable(db: &Connection) -> Result<(), Error> {
+pub fn check_readable(db: &Connection) -> Result<(), Error> {
     get_db_id(db).map(|_| ())
 }
 
@@ -42,13 +42,13 @@ mod tests {
     #[test]
     fn the_id_is_stored_once_and_a_damaged_one_is_noticed() {
         let mut fixture = Fixture::new();
-        assert!(matches!(is_readable(&fixture.db), Err(Error::Inconsistent { table: "meta", .. })));
+        assert!(matches!(check_readable(&fixture.db), Err(Error::Inconsistent { table: "meta", .. })));
         let id = Uuid::from_u128(7);
         fixture.write(|db| insert(db, id)).unwrap();
         assert_eq!(get_db_id(&fixture.db).unwrap(), id);
-        is_readable(&fixture.db).unwrap();
+        check_readable(&fixture.db).unwrap();
         assert!(matches!(fixture.write(|db| insert(db, Uuid::from_u128(8))), Err(Error::Conflict(_))));
         fixture.db.execute("UPDATE meta SET db_id = 'x' || substr(db_id, 2)", []).unwrap();
-        assert!(matches!(is_readable(&fixture.db), Err(Error::Inconsistent { table: "meta", .. })));
+        assert!(matches!(check_readable(&fixture.db), Err(Error::Inconsistent { table: "meta", .. })));
     }
 }

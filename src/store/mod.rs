@@ -259,7 +259,7 @@ impl Store {
         if self.is_unreadable.load(Ordering::Acquire) {
             return Err(damage::found_earlier());
         }
-        self.read(meta::is_readable).await
+        self.read(meta::check_readable).await
     }
 
     /// The file whose place closing the store now leaves changes beside, and not in the database. A log that was

@@ -151,14 +151,16 @@ impl SealedColumn {
                 let which = format!("{dek_id} < :active ORDER BY {dek_id} LIMIT :limit OFFSET :skip");
                 self.list(db, &which, &[window, named_params! {":active": active}].concat())
             }
-            (Outdated::Version, _) => {
-                self.list(db, &format!("{} ORDER BY {} LIMIT :limit OFFSET :skip", self.is_unbound(), self.id), window)
-            }
+            (Outdated::Version, _) => self.list(
+                db,
+                &format!("{} ORDER BY {} LIMIT :limit OFFSET :skip", self.where_unbound(), self.id),
+                window,
+            ),
         }
     }
 
     /// SQL that is true of a value of version 1, as the indexes have it.
-    fn is_unbound(&self) -> String {
+    fn where_unbound(&self) -> String {
         format!("substr({}, 1, 1) = x'01'", self.column)
     }
 
@@ -278,7 +280,7 @@ pub fn count_outdated(db: &Connection, what: Outdated) -> Result<u64, Error> {
                 count(db, &format!("{of_table} {dek_id} < :active"), named_params! {":active": active})?
             }
             (Outdated::Version, _) if !MACS.contains(column) => {
-                count(db, &format!("{of_table} {}", column.is_unbound()), &[])?
+                count(db, &format!("{of_table} {}", column.where_unbound()), &[])?
             }
             (Outdated::Key(_) | Outdated::Version, _) => 0,
         };

@@ -40,6 +40,9 @@ fn settings_that_work_and_are_not_what_was_meant_are_warned_of() {
     ");
     let quote = read("[platforms.twitter]\nclient_id = \"id\"\nclient_secret = \"it's\"").unwrap();
     assert_eq!(quote.warnings, [""; 0]);
+    let business = "[platforms.facebook]\nclient_id = \"id\"\nclient_secret = \"it's\"\nscopes = []\n\
+        authorize_params = { config_id = \"7\" }";
+    assert_eq!(read(business).unwrap().warnings, [""; 0], "its configuration has them");
 }
 
 #[test]

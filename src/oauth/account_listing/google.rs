@@ -9,7 +9,7 @@ use super::{AT_ONCE, Listing, Paging, Route, leaves_open, report, reports, worst
 use crate::domain::account::{Account, AccountKind, FoundAccount, Identity};
 use crate::domain::platform_error::PlatformError;
 use crate::platforms::googlebusiness::{
-    BusinessAccount, Location, READ_MASK, next_page, read_accounts, read_locations, takes_no_posts,
+    BusinessAccount, Location, READ_MASK, next_page, read_accounts, read_locations, unusable_location,
 };
 
 const PAGING: Paging = Paging { parameter: "pageToken", first: None, next: next_page };
@@ -55,7 +55,7 @@ pub(super) async fn list(
             if location.takes_posts {
                 identity.accounts.push(FoundAccount::new(location.account, AccountKind::Location));
             } else {
-                identity.unusable.push(takes_no_posts(&location));
+                identity.unusable.push(unusable_location(&location));
             }
         }
     }

@@ -12,8 +12,8 @@ use crate::domain::account::{Account, AccountKind, FoundAccount, Identity};
 use crate::domain::error_chain::chain;
 use crate::domain::platform_error::PlatformError;
 use crate::platforms::linkedin::{
-    ORGANIZATION_SCOPES, Organization, Role, may_not_post, next_start, organization_account, posts, read_logos,
-    read_organizations, read_roles,
+    ORGANIZATION_SCOPES, Organization, Role, next_start, organization_account, posts, read_logos, read_organizations,
+    read_roles, unusable_organization,
 };
 
 const PAGING: Paging = Paging { parameter: "start", first: Some("0"), next: next_start };
@@ -56,7 +56,7 @@ pub(super) async fn list(mut listing: Listing<'_>, person: Account) -> Result<Id
             let account = organization_account(role, organization);
             identity.accounts.push(FoundAccount::new(account, AccountKind::Organization));
         } else {
-            identity.unusable.push(may_not_post(role, organization));
+            identity.unusable.push(unusable_organization(role, organization));
         }
     }
     Ok(identity)
