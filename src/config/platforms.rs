@@ -19,7 +19,7 @@ use crate::platforms::bluesky::NAME as BLUESKY;
 use crate::platforms::registry::Settings;
 use crate::platforms::{
     BUILT_IN, Blame, Bluesky, ClientAuth, Credentials, Pkce, Platform, Registry, Revocation, ScopeSeparator,
-    built_in_names, parameters_of, sets_brokers_own,
+    built_in_names, have_configuration, parameters_of, sets_brokers_own,
 };
 
 /// From a second to ten years.
@@ -76,13 +76,14 @@ fn built_in(reader: &mut Reader, platform: &Platform) -> Settings {
     let client_auth = reader.word(&at("client_auth"), &[ClientAuth::Basic, ClientAuth::Body, ClientAuth::None]);
     let authorize_params = parameters(reader, name, "authorize_params");
     response_mode::refuse_others(reader, name, &in_query, &authorize_params);
+    let are_elsewhere = have_configuration(&in_query) || have_configuration(&authorize_params);
     Settings {
         accounts_url,
         locations_url,
         enabled: reader.flag(&at("enabled")),
         credentials: credentials(reader, name, client_auth.filter(|way| *way == ClientAuth::None)),
         label: reader.label(&at("label")),
-        scopes: reader.needed_scopes(&at("scopes")),
+        scopes: reader.needed_scopes(&at("scopes"), are_elsewhere),
         optional_scopes: reader.scopes(&at("optional_scopes")),
         authorize_url,
         token_url: reader.endpoint(&at("token_url")),

@@ -208,12 +208,8 @@ impl Reader {
         Some(scopes)
     }
 
-    /// Reads the scopes of a built-in platform. Meta has them in a configuration of the app's as well, which business
-    /// apps name in their place ("Facebook Login for Business", 2026-11).
-    pub(super) fn needed_scopes(&mut self, path: &[&str]) -> Option<Vec<String>> {
-        let (_, table) = path.split_last().unzip();
-        let config_id = [table.unwrap_or_default(), &["authorize_params", "config_id"]].concat();
-        let are_elsewhere = self.layers.at(&config_id).is_some();
+    /// Reads the scopes of a built-in platform. `are_elsewhere`: none are missed where there are none.
+    pub(super) fn needed_scopes(&mut self, path: &[&str], are_elsewhere: bool) -> Option<Vec<String>> {
         self.scopes(path).inspect(|scopes| {
             if scopes.is_empty() && !are_elsewhere {
                 self.warn(path, NO_SCOPES);

@@ -3,9 +3,9 @@
 //! A platform's documented refusals ([`Platform::refused`]) win over the general rules here, and of those the first
 //! that fits decides: what a code or a sentence names comes before what a status may mean. Invariants: only the
 //! meaning, the status, the wait and the platform's code leave this file, the code reduced to harmless characters; only
-//! an answer that names the client blames the OAuth app, and any other 401 leaves open whether it is the app or the
-//! grant; a page of markup in the place of a token answer is a failure that passes, unless its status says that nothing
-//! is there.
+//! an answer that names the client blames the OAuth app, and a token endpoint's 401 that names nothing leaves open
+//! whether it is the app or the grant; a page of markup in the place of a token answer is a failure that passes, unless
+//! its status says that nothing is there.
 
 use std::time::Duration;
 

@@ -24,6 +24,13 @@ pub(super) fn is_of_meta(authorize_url: &str) -> bool {
     })
 }
 
+/// True for parameters of an authorize URL that name a configuration of the app's, which has the scopes in their place
+/// ("Facebook Login for Business", 2026-11).
+#[must_use]
+pub fn have_configuration(parameters: &[(String, String)]) -> bool {
+    parameters.iter().any(|(name, _)| name == "config_id")
+}
+
 const MANUAL: &str = "Login, manual flow, exchanging code for an access token, 2026-11";
 const ERRORS: &str = "Graph API, Handling errors, 2026-11";
 const TESTERS: &str = "NangoHQ/nango issue 5531, chatwoot issue 12656; Threads, get started, testers, 2026-11";

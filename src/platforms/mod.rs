@@ -44,6 +44,7 @@ pub use bluesky::Bluesky;
 pub use custom::{CustomError, CustomPlatform, IdentityPointers};
 pub use endpoint::{NO_ENDPOINT, is_endpoint, parameters_of, sets_brokers_own};
 pub use facts::{EndingVersion, Facts, Version};
+pub use graph::have_configuration;
 pub use metadata::{Metadata, MetadataError, is_issuer, is_of_any_tenant};
 pub use private_key::{PrivateKey, SigningAlgorithm};
 pub use quirks::{
