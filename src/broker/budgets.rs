@@ -9,7 +9,6 @@ use super::{Broker, Caller, Error};
 use crate::domain::audit::Actor;
 use crate::domain::budget::{Cost, Subject};
 use crate::domain::network::subscriber;
-use crate::store::projects;
 
 impl Broker {
     /// Spends what a call costs its key, its address, its project and all. `address`: `None` where it is not known, or
@@ -29,7 +28,7 @@ impl Broker {
     /// Number of equal parts of what all projects share. One project may use one part: all where there is no other
     /// project, else half.
     pub async fn parts(&self) -> Result<u8, Error> {
-        Ok(if self.store.read(projects::are_several).await? { 2 } else { 1 })
+        Ok(if self.store.are_several_projects().await? { 2 } else { 1 })
     }
 
     fn spend_of(&self, cost: Cost, subjects: &[(Subject, u32)]) -> Result<(), Error> {

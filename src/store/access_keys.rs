@@ -122,10 +122,15 @@ impl KnownKeys {
         }
     }
 
+    /// The key, if it was found before.
+    pub(super) fn known(&self, digest: &Digest256) -> Option<Arc<FoundKey>> {
+        self.found.get(digest).cloned()
+    }
+
     /// Like [`find_by_digest`]. `db`: always the same connection, in the snapshot that was [looked](Self::look) at last.
     pub(super) fn find(&mut self, db: &Connection, digest: &Digest256) -> Result<Option<Arc<FoundKey>>, Error> {
-        if let Some(found) = self.found.get(digest) {
-            return Ok(Some(found.clone()));
+        if let Some(known) = self.known(digest) {
+            return Ok(Some(known));
         }
         if self.unknown.contains(digest) {
             return Ok(None);

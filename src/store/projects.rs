@@ -22,7 +22,7 @@ pub fn list(db: &Connection) -> Result<Vec<Project>, Error> {
 }
 
 /// True where there is more than one.
-pub fn are_several(db: &Connection) -> Result<bool, Error> {
+pub(super) fn are_several(db: &Connection) -> Result<bool, Error> {
     Ok(count(db, "SELECT count(*) FROM (SELECT id FROM projects LIMIT 2)", named_params! {})? > 1)
 }
 

@@ -10,7 +10,7 @@
 //!   stays in its snapshot for the next read, as long as the snapshot shows every [commit](Commits) of this process, and
 //!   for a millisecond at most, because it cannot know what another process commits. A snapshot keeps the log from
 //!   being emptied. So the writer [ends](Readers::pause) those that wait whenever it begins, commits or moves the log,
-//!   and [sweeps](Readers::sweep) when it has nothing to do.
+//!   and [sweeps](Readers::sweep) when it has nothing to do. What is known of [callers] outlives its snapshot.
 //!
 //! **What bounds the wait.** A reader waits for no writer (WAL) and, here, for no lock: when the snapshot cannot be
 //!   taken at once, because another process holds the whole file, a thread for long reads waits instead. What is left
@@ -22,6 +22,7 @@
 //! was answered, or after another read saw it, sees it too; what another process has committed, a millisecond later. A
 //! panic ends the snapshot.
 
+mod callers;
 mod known;
 mod long;
 mod turns;
@@ -37,12 +38,14 @@ use std::time::Duration;
 use rusqlite::Connection;
 use tokio::time::{Instant, sleep};
 
+use callers::KnownCallers;
+pub(super) use callers::TABLES as TABLES_OF_CALLERS;
 use known::KnownAnswers;
 use long::LongReaders;
 pub(super) use long::{Answer, Reading};
 
 use super::Error;
-use super::access_keys::{FoundKey, KnownKeys};
+use super::access_keys::FoundKey;
 use crate::domain::error_chain::chain;
 use crate::domain::id::ProjectId;
 use crate::domain::secret::Digest256;
@@ -73,6 +76,12 @@ pub(super) async fn until_seen() {
 struct Commits(AtomicU64);
 
 impl Commits {
+    /// Counts one, which is over when the guard is dropped.
+    fn count(&self) -> Pause<'_> {
+        self.0.fetch_add(1, Ordering::SeqCst);
+        Pause(self)
+    }
+
     /// `None` while a commit may be under way: a snapshot may show it, or not.
     fn settled(&self) -> Option<u64> {
         Some(self.0.load(Ordering::Acquire)).filter(|number| number.is_multiple_of(2))
@@ -83,6 +92,8 @@ impl Commits {
 pub(super) struct Readers {
     short: Box<[Mutex<Short>]>,
     commits: Commits,
+    /// Those that change what is known of callers.
+    changes_of_callers: Commits,
     /// True while snapshots may wait that nobody but a sweeper ends: set by the first read that ends after the last sweep,
     /// which asks the writer to sweep, and cleared by the sweep that leaves none.
     needs_sweeps: AtomicBool,
@@ -100,6 +111,7 @@ impl Readers {
         Ok(Self {
             short: short.into_iter().map(Short::new).map(Mutex::new).collect(),
             commits: Commits::default(),
+            changes_of_callers: Commits::default(),
             needs_sweeps: AtomicBool::new(false),
             long: LongReaders::start(long)?,
         })
@@ -113,9 +125,30 @@ impl Readers {
 
     /// Finds an access key on this thread. [`Error::Overloaded`] when all connections are in use.
     pub(super) fn find_access_key(&self, digest: &Digest256) -> Result<Option<Arc<FoundKey>>, Error> {
-        let mut lent = self.lend().ok_or(Error::Overloaded)??;
-        let Short { connection, keys, .. } = &mut *lent.short;
-        keys.find(connection, digest)
+        self.ask_of_callers(|known| known.known_key(digest).map(Some), |known, db| known.find_key(db, digest))
+    }
+
+    /// True where there is more than one project. [`Error::Overloaded`] when all connections are in use.
+    pub(super) fn are_several_projects(&self) -> Result<bool, Error> {
+        self.ask_of_callers(KnownCallers::known_several, KnownCallers::are_several)
+    }
+
+    /// What is `known` of callers, or else what is read of them now.
+    fn ask_of_callers<T>(
+        &self,
+        known: impl FnOnce(&KnownCallers) -> Option<T>,
+        read: impl FnOnce(&mut KnownCallers, &Connection) -> Result<T, Error>,
+    ) -> Result<T, Error> {
+        let mut lent = self.take().ok_or(Error::Overloaded)?;
+        let callers = &lent.short.callers;
+        if callers.are_current(&self.changes_of_callers)
+            && let Some(known) = known(callers)
+        {
+            return Ok(known);
+        }
+        lent.short.enter(self)?;
+        let Short { connection, callers, .. } = &mut *lent.short;
+        read(callers, connection)
     }
 
     /// Finds an answer on this thread, as [`Store::read_known`](super::Store::read_known) does. `None` when no
@@ -138,21 +171,31 @@ impl Readers {
 
     /// A connection in a snapshot.
     fn lend(&self) -> Option<rusqlite::Result<Lent<'_>>> {
+        let mut lent = self.take()?;
+        Some(lent.short.enter(self).map(|()| lent))
+    }
+
+    /// A connection, perhaps in a snapshot of before.
+    fn take(&self) -> Option<Lent<'_>> {
         let count = self.short.len();
         let first = THREAD.with(|thread| thread % count.max(1));
-        let mut lent = (first..count).chain(0..first).find_map(|at| Lent::of(self.short.get(at)?, &self.commits))?;
-        Some(lent.short.enter(&self.commits).map(|()| lent))
+        (first..count).chain(0..first).find_map(|at| Lent::of(self.short.get(at)?, &self.commits))
     }
 
     /// Ends the snapshots that wait for their next read, and has none wait while the guard lives: for the writer, while
     /// it waits for its lock, commits or moves the log.
     pub(super) fn pause(&self) -> Pause<'_> {
-        self.commits.0.fetch_add(1, Ordering::SeqCst);
+        let paused = self.commits.count();
         fence(Ordering::SeqCst);
         for mut short in self.short.iter().filter_map(lock) {
             short.leave();
         }
-        Pause(&self.commits)
+        paused
+    }
+
+    /// Ends what is known of callers, for the writer, while it commits a change of their [tables](TABLES_OF_CALLERS).
+    pub(super) fn forget_callers(&self) -> Pause<'_> {
+        self.changes_of_callers.count()
     }
 
     /// After a read: true when nobody has been asked to [sweep](Self::sweep) yet, so that the caller has to ask.
@@ -201,7 +244,7 @@ fn lock(short: &Mutex<Short>) -> Option<MutexGuard<'_, Short>> {
     }
 }
 
-/// No snapshot of a short read outlives its read while this lives.
+/// The writer may be changing what readers see while this lives.
 pub(super) struct Pause<'r>(&'r Commits);
 
 impl Drop for Pause<'_> {
@@ -217,9 +260,8 @@ struct Short {
     is_ready: bool,
     /// The snapshot's, where it may serve another read.
     kept: Option<Kept>,
-    /// The access keys found since the database last changed.
-    keys: KnownKeys,
-    /// The answers found since then.
+    callers: KnownCallers,
+    /// The answers found since the database last changed.
     answers: KnownAnswers,
 }
 
@@ -230,26 +272,35 @@ struct Kept {
     until: Instant,
 }
 
+impl Kept {
+    /// True while nothing has changed since, as far as is known.
+    fn serves(&self, commits: &Commits) -> bool {
+        commits.settled() == Some(self.commits) && Instant::now() < self.until
+    }
+}
+
 impl Short {
     fn new(connection: Connection) -> Self {
-        Self { connection, is_ready: false, kept: None, keys: KnownKeys::default(), answers: KnownAnswers::default() }
+        let (callers, answers) = (KnownCallers::default(), KnownAnswers::default());
+        Self { connection, is_ready: false, kept: None, callers, answers }
     }
 
     /// Enters a snapshot, or stays in the present one.
-    fn enter(&mut self, commits: &Commits) -> rusqlite::Result<()> {
-        let (now, settled) = (Instant::now(), commits.settled());
-        let serves = |kept: &Kept| settled == Some(kept.commits) && now < kept.until;
+    fn enter(&mut self, readers: &Readers) -> rusqlite::Result<()> {
         // After some errors, SQLite has ended it.
-        if self.kept.as_ref().is_some_and(serves) && !self.connection.is_autocommit() {
+        if self.kept.as_ref().is_some_and(|kept| kept.serves(&readers.commits)) && !self.connection.is_autocommit() {
             return Ok(());
         }
         self.leave();
         make_ready(&self.connection, &mut self.is_ready)?;
+        // From before: what is committed from here on may not be seen.
+        let until = Instant::now() + LASTS;
+        let kept = |commits: &Commits| commits.settled().map(|commits| Kept { commits, until });
+        let (kept, kept_callers) = (kept(&readers.commits), kept(&readers.changes_of_callers));
         let version = begin(&self.connection)?;
-        self.keys.look(version);
+        self.callers.look(version, kept_callers);
         self.answers.look(version);
-        // The time from before: what was committed since then may not be seen.
-        self.kept = settled.map(|commits| Kept { commits, until: now + LASTS });
+        self.kept = kept;
         Ok(())
     }
 

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use super::access_keys::{self, FoundKey};
-use super::{Connection, Error, Store};
+use super::{Connection, Error, Store, projects};
 use crate::domain::id::ProjectId;
 use crate::domain::secret::Digest256;
 use crate::domain::weigh::Weigh;
@@ -72,6 +72,17 @@ impl Store {
             return Ok(found);
         }
         self.read_long(move |db| Ok(access_keys::find_by_digest(db, &digest)?.map(Arc::new))).await
+    }
+
+    /// True where there is more than one project.
+    pub async fn are_several_projects(&self) -> Result<bool, Error> {
+        let found = self.readers.are_several_projects();
+        self.ask_for_sweeps();
+        // An error is reported by the long read that follows.
+        if let Ok(found) = found {
+            return Ok(found);
+        }
+        self.read_long(projects::are_several).await
     }
 
     /// Has the writer end the snapshots that wait for a next read, once they are too old for one.

@@ -23,6 +23,7 @@ use std::sync::{Arc, OnceLock};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
+use rusqlite::hooks::Action;
 use rusqlite::{Connection, Transaction, TransactionBehavior, ffi};
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 use tokio_util::sync::CancellationToken;
@@ -32,7 +33,7 @@ use super::disk_reserve::DiskReserve;
 use super::error::copy;
 use super::files::Files;
 use super::job::{Job, Outcome, Work, Write};
-use super::readers::Readers;
+use super::readers::{Readers, TABLES_OF_CALLERS};
 use super::{Error, IS_AWAITED, on_store_thread};
 use crate::domain::error_chain::chain;
 use log::{Length, Log};
@@ -92,7 +93,9 @@ impl Writer {
         let state = Arc::new(State::default());
         let log = Log::of(&mut connection).map_err(io::Error::other)?;
         let length = log.length();
-        let scribe = Scribe { readers, connection, reserve, files, state: state.clone(), syncs: true, log };
+        let changes_callers = notice_callers(&mut connection).map_err(io::Error::other)?;
+        let scribe =
+            Scribe { readers, connection, reserve, files, state: state.clone(), syncs: true, changes_callers, log };
         let thread = thread::Builder::new()
             .name("writer".to_owned())
             .spawn(move || on_store_thread(|| scribe.serve(&received)))?;
@@ -206,6 +209,8 @@ struct Scribe {
     state: Arc<State>,
     /// True when the next commit is synced.
     syncs: bool,
+    /// True when the present transaction may have changed what readers know of callers.
+    changes_callers: Arc<AtomicBool>,
     log: Log,
 }
 
@@ -272,6 +277,7 @@ impl Scribe {
             Err(error) => return failed(waiting.drain(..).collect(), || explain(&error, &self.state, &self.reserve)),
         };
         drop(paused);
+        self.changes_callers.store(false, Ordering::Relaxed);
         let before = transaction.total_changes();
         let mut ran = Vec::new();
         let mut any_kept = false;
@@ -294,7 +300,10 @@ impl Scribe {
             return ran;
         }
         let changed = transaction.total_changes() > before;
-        match commit(transaction, &self.readers) {
+        let forgotten = self.changes_callers.load(Ordering::Relaxed).then(|| self.readers.forget_callers());
+        let committed = commit(transaction, &self.readers);
+        drop(forgotten);
+        match committed {
             Ok(()) => {
                 if changed {
                     self.state.is_proven.store(true, Ordering::Release);
@@ -357,6 +366,19 @@ impl Drop for Scribe {
             self.leave_log();
         }
     }
+}
+
+/// Returns a flag that is raised with every change of a table that [tells of callers](TABLES_OF_CALLERS).
+fn notice_callers(connection: &mut Connection) -> rusqlite::Result<Arc<AtomicBool>> {
+    let is_changed = Arc::new(AtomicBool::new(false));
+    let raised = is_changed.clone();
+    let notice = move |_: Action, _: &str, table: &str, _: i64| {
+        if TABLES_OF_CALLERS.contains(&table) {
+            raised.store(true, Ordering::Relaxed);
+        }
+    };
+    connection.update_hook(Some(notice))?;
+    Ok(is_changed)
 }
 
 /// The error of a transaction, in the store's words.
