@@ -13,7 +13,7 @@ use std::panic::AssertUnwindSafe;
 
 use actix_web::body::BoxBody;
 use actix_web::dev::{Payload, Service as _, ServiceRequest, ServiceResponse};
-use actix_web::http::header::HeaderMap;
+use actix_web::http::header::{HeaderMap, HeaderName};
 use actix_web::{FromRequest, HttpRequest};
 use futures_util::FutureExt as _;
 
@@ -27,6 +27,7 @@ use super::{State, pages};
 use crate::broker::{self, Caller};
 use crate::domain::budget::Cost;
 
+const ACCESS_KEY: HeaderName = HeaderName::from_static("x-access-key");
 /// Longest value of `x-access-key`, in bytes.
 const KEY_MAX: usize = 256;
 
@@ -115,7 +116,7 @@ fn is_miss(answer: &ServiceResponse<BoxBody>) -> bool {
 /// Returns the value of `x-access-key`. A request with two such headers has no key: a proxy may have checked the other
 /// one.
 fn presented_key(headers: &HeaderMap) -> Option<&str> {
-    let mut values = headers.get_all("x-access-key");
+    let mut values = headers.get_all(ACCESS_KEY);
     let key = values.next()?.to_str().ok()?;
     (values.next().is_none() && !key.is_empty() && key.len() <= KEY_MAX).then_some(key)
 }

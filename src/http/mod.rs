@@ -138,8 +138,8 @@ impl Settings {
 
     /// Path of the public URL, without a trailing slash: empty where the broker has a host of its own.
     pub(crate) fn base_path(&self) -> &str {
-        let rest = self.public_url.split_once("://").map_or("", |(_, rest)| rest);
-        rest.find('/').map_or("", |at| rest.split_at(at).1)
+        // Asked for with every request. The third slash is the first behind the host.
+        self.public_url.match_indices('/').nth(2).map_or("", |(at, _)| self.public_url.split_at(at).1)
     }
 }
 

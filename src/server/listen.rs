@@ -6,8 +6,8 @@ use std::net::{IpAddr, TcpListener};
 use std::sync::Arc;
 use std::time::Duration;
 
-use actix_http::HttpService;
 use actix_http::error::DispatchError;
+use actix_http::{HttpService, KeepAlive};
 use actix_service::{ServiceFactoryExt as _, map_config};
 use actix_web::App;
 use actix_web::body::BoxBody;
@@ -20,7 +20,7 @@ use super::wire::{Patience, Refuse, Wire};
 use crate::domain::network::subscriber;
 use crate::http::ConnectionLimits;
 
-/// Time after which an idle connection is closed.
+/// Time for which a connection waits for the next request.
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
 /// Time for a client to end a connection that the broker ends.
 const LINGER: Duration = Duration::from_secs(1);
@@ -50,7 +50,7 @@ impl Gate {
             tracing::debug!(client.address = %address, reason, "connection refused");
             io::Error::from(io::ErrorKind::ConnectionRefused)
         })?;
-        let patience = Patience { head: limits.head_deadline, answer: limits.answer_deadline };
+        let patience = Patience { head: limits.head_deadline, answer: limits.answer_deadline, idle: KEEP_ALIVE };
         Ok(Wire::new(tcp, patience, self.refuse.clone(), place))
     }
 }
@@ -93,8 +93,9 @@ where
                 let draining = draining.clone();
                 async move { draining.notified().await }
             })
-            .keep_alive(KEEP_ALIVE)
-            // The wire has a deadline for every head, and actix only one for the first.
+            // The wire has a deadline for every head, and actix only one for the first; and it ends idle connections with
+            // one timer, where actix takes a new one for each request.
+            .keep_alive(KeepAlive::Os)
             .client_request_timeout(Duration::ZERO)
             .client_disconnect_timeout(LINGER)
             .local_addr(address)

@@ -1,9 +1,9 @@
 //! A client's connection, as actix sees it: the bytes of whole, checked heads and of bodies, and nothing else.
 //!
 //! Adds what actix lacks. A request's head must be unambiguous and arrive in time ([`Framing`]); a head that is not
-//! gets an answer of ours. An answer must be read in time. A client that has not read its answers gets no further
-//! request served, and pipelined requests take turns with those of other connections. What was passed on to actix,
-//! which keeps a copy, is wiped here.
+//! gets an answer of ours. An answer must be read in time, and a connection that nobody uses ends. A client that has
+//! not read its answers gets no further request served, and pipelined requests take turns with those of other
+//! connections. What was passed on to actix, which keeps a copy, is wiped here.
 
 use std::future::Future as _;
 use std::io;
@@ -15,7 +15,7 @@ use std::time::Duration;
 use actix_web::rt::net::TcpStream;
 use actix_web::web::BytesMut;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::time::{Sleep, sleep};
+use tokio::time::{Instant, Sleep, sleep, sleep_until};
 use zeroize::Zeroize as _;
 
 use super::connections::Place;
@@ -39,6 +39,8 @@ pub(super) struct Patience {
     pub(super) head: Duration,
     /// Time in which a client must read what is ready for it.
     pub(super) answer: Duration,
+    /// Time between an answer and the next request. The connection then ends.
+    pub(super) idle: Duration,
 }
 
 pub(super) struct Wire {
@@ -51,6 +53,11 @@ pub(super) struct Wire {
     checked: usize,
     framing: Framing,
     head_deadline: Option<Pin<Box<Sleep>>>,
+    /// True when something was passed on, and nothing written since.
+    is_awaited: bool,
+    written_at: Instant,
+    /// Ends with the time for the next request, or before.
+    idle_deadline: Option<Pin<Box<Sleep>>>,
     /// True when a request was passed on, and others have not had their turn since.
     took_turn: bool,
     answer_deadline: Option<Pin<Box<Sleep>>>,
@@ -92,6 +99,9 @@ impl Wire {
             checked: 0,
             framing: Framing::Head,
             head_deadline: Some(Box::pin(sleep(patience.head))),
+            is_awaited: false,
+            written_at: Instant::now(),
+            idle_deadline: None,
             took_turn: false,
             answer_deadline: None,
             is_blocked: false,
@@ -110,6 +120,7 @@ impl Wire {
                 Ok(0) => return self.checked > 0,
                 Ok(passed) => {
                     self.checked += passed;
+                    self.is_awaited = true;
                     if was_head {
                         (self.took_turn, self.head_deadline) = (true, None);
                     }
@@ -172,11 +183,30 @@ impl Wire {
         deadline.as_mut().poll(context).is_ready()
     }
 
+    /// True when the next request did not come in time after the latest answer.
+    fn is_idle(&mut self, context: &mut Context<'_>) -> bool {
+        let is_used = self.framing != Framing::Head || self.is_awaited || self.is_blocked || !self.input.is_empty();
+        if is_used || self.head_deadline.is_some() {
+            return false;
+        }
+        let until = self.written_at + self.patience.idle;
+        let deadline = self.idle_deadline.get_or_insert_with(|| Box::pin(sleep_until(until)));
+        // Put off when it ends, and not with each answer: that costs more.
+        while deadline.as_mut().poll(context).is_ready() {
+            if deadline.deadline() >= until {
+                return true;
+            }
+            deadline.as_mut().reset(until);
+        }
+        false
+    }
+
     /// Writes, or fails when the client has not read for too long.
     fn write(&mut self, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         let written = Pin::new(&mut self.tcp).poll_write(context, bytes);
         self.is_blocked = written.is_pending();
         if !self.is_blocked {
+            (self.is_awaited, self.written_at) = (false, Instant::now());
             if self.pipelined == Pipelined::Read {
                 self.pipelined = Pipelined::Unflushed;
             }
@@ -227,6 +257,10 @@ impl AsyncRead for Wire {
             let read = tokio_util::io::poll_read_buf(Pin::new(&mut wire.tcp), context, &mut wire.input);
             // The others have their turn now.
             wire.took_turn &= read.is_ready();
+            // To actix, an idle connection is one that its client has ended.
+            if read.is_pending() && wire.is_idle(context) {
+                return Poll::Ready(Ok(()));
+            }
             if ready!(read)? == 0 {
                 return Poll::Ready(Ok(()));
             }
@@ -243,6 +277,10 @@ impl AsyncWrite for Wire {
     fn poll_flush(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         let wire = self.get_mut();
         wire.answer_deadline = None;
+        if wire.idle_deadline.is_none() {
+            // Nobody may read until it ends.
+            wire.is_idle(context);
+        }
         // Actix takes in sixteen requests at a time, and would not look for more once it has answered them.
         if wire.pipelined == Pipelined::Unflushed {
             wire.pipelined = Pipelined::Read;
@@ -290,5 +328,62 @@ impl AsyncWrite for Wire {
                 }
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    use tokio::net::TcpListener;
+
+    use super::*;
+    use crate::server::connections::Connections;
+
+    const REQUEST: &[u8] = b"GET / HTTP/1.1\r\nhost: a\r\n\r\n";
+    const IDLE: Duration = Duration::from_millis(200);
+
+    /// A connection, and its client.
+    async fn connect() -> (Wire, TcpStream) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        let (tcp, peer) = listener.accept().await.unwrap();
+        let long = Duration::from_mins(1);
+        let place = Arc::new(Connections::default()).admit(peer.ip(), 1, None).unwrap();
+        let patience = Patience { head: long, answer: long, idle: IDLE };
+        (Wire::new(tcp, patience, Arc::new(|_| Vec::new()), place), client)
+    }
+
+    /// Sends a request and answers it.
+    async fn exchange(wire: &mut Wire, client: &mut TcpStream) {
+        client.write_all(REQUEST).await.unwrap();
+        let mut read = [0; REQUEST.len()];
+        wire.read_exact(&mut read).await.unwrap();
+        assert_eq!(read, REQUEST);
+        wire.write_all(b"answer").await.unwrap();
+        wire.flush().await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_connection_ends_some_time_after_its_latest_answer() {
+        let (mut wire, mut client) = connect().await;
+        let mut begun = Instant::now();
+        for _ in 0..4 {
+            begun = Instant::now();
+            exchange(&mut wire, &mut client).await;
+            let more = tokio::time::timeout(IDLE / 2, wire.read_u8()).await;
+            assert!(more.is_err() || begun.elapsed() >= IDLE, "{more:?}");
+        }
+        assert_eq!(wire.read(&mut [0]).await.unwrap(), 0);
+        assert!(begun.elapsed() >= IDLE);
+    }
+
+    #[tokio::test]
+    async fn who_answers_may_take_longer() {
+        let (mut wire, mut client) = connect().await;
+        exchange(&mut wire, &mut client).await;
+        client.write_all(REQUEST).await.unwrap();
+        wire.read_exact(&mut [0; REQUEST.len()]).await.unwrap();
+        let more = tokio::time::timeout(2 * IDLE, wire.read_u8()).await;
+        assert!(more.is_err(), "{more:?}");
     }
 }

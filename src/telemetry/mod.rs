@@ -6,6 +6,7 @@
 //! codes and secrets. A panic is logged by its place, never by its message.
 
 mod metrics;
+mod moment;
 mod sink;
 mod text;
 
@@ -70,6 +71,7 @@ pub fn init(settings: LogSettings) {
     let filter = filter(settings.level);
     // The filter decides, so the subscriber takes all.
     let logs = tracing_subscriber::fmt().with_max_level(LevelFilter::TRACE).with_writer(|| sink::Lines);
+    let logs = logs.with_timer(moment::Now);
     // A line that cannot be written is lost. The complaint would go the same way, and panic.
     let logs = logs.log_internal_errors(false);
     // A test may have set a subscriber already: keep it.

@@ -10,9 +10,11 @@ use tracing::field::{Field, Visit};
 use tracing::{Event, Level, Subscriber};
 use tracing_subscriber::field::RecordFields;
 use tracing_subscriber::fmt::format::Writer;
-use tracing_subscriber::fmt::time::{FormatTime as _, SystemTime};
+use tracing_subscriber::fmt::time::FormatTime as _;
 use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields, FormattedFields};
 use tracing_subscriber::registry::{LookupSpan, Scope};
+
+use super::moment::Now;
 
 /// Formats events and the fields of spans.
 pub(super) struct Text;
@@ -23,7 +25,7 @@ where
     N: for<'a> FormatFields<'a> + 'static,
 {
     fn format_event(&self, context: &FmtContext<'_, S, N>, mut writer: Writer<'_>, event: &Event<'_>) -> fmt::Result {
-        SystemTime.format_time(&mut writer)?;
+        Now.format_time(&mut writer)?;
         writer.write_str(match *event.metadata().level() {
             Level::ERROR => " ERROR ",
             Level::WARN => "  WARN ",
@@ -90,7 +92,7 @@ impl Visit for Fields<'_, '_> {
     fn record_str(&mut self, field: &Field, value: &str) {
         if field.name() == "message" {
             self.write(field, |writer| writer.write_str(value));
-        } else if is_printable(value) && !value.contains(['"', '\\']) {
+        } else if value.bytes().all(|byte| matches!(byte, b' '..=b'~') && byte != b'"' && byte != b'\\') {
             self.write(field, |writer| {
                 writer.0.write_char('"')?;
                 writer.0.write_str(value)?;

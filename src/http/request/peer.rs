@@ -7,7 +7,7 @@
 use std::net::{IpAddr, SocketAddr};
 
 use actix_web::HttpRequest;
-use actix_web::http::header::{HeaderMap, HeaderValue};
+use actix_web::http::header::{HeaderMap, HeaderValue, X_FORWARDED_FOR};
 
 use crate::domain::network::Network;
 
@@ -43,7 +43,10 @@ fn is_trusted(address: IpAddr, trusted: &[Network]) -> bool {
 
 /// Walks from the socket outwards while each hop is a trusted proxy.
 fn client(peer: IpAddr, headers: &HeaderMap, trusted: &[Network]) -> Client {
-    let lines: Vec<&HeaderValue> = headers.get_all("x-forwarded-for").collect();
+    if !is_trusted(peer, trusted) {
+        return Client::At(peer.to_canonical());
+    }
+    let lines: Vec<&HeaderValue> = headers.get_all(X_FORWARDED_FOR).collect();
     let elements = lines.iter().rev().flat_map(|line| line.as_bytes().rsplit(|byte| *byte == b','));
     // Empty elements of a list mean nothing (RFC 9110, section 5.6.1).
     let mut hops = elements.map(<[u8]>::trim_ascii).filter(|hop| !hop.is_empty());

@@ -1,11 +1,13 @@
 //! The caller's trace (W3C Trace Context): its id is in the log lines of a request, and goes nowhere else.
 
-use actix_web::http::header::HeaderMap;
+use actix_web::http::header::{HeaderMap, HeaderName};
+
+const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 
 /// Returns the trace id of a valid `traceparent`: 32 hexadecimal digits. One that is not valid, or one of several, is
 /// ignored, so that nobody can forge log lines with it.
 pub(crate) fn id(headers: &HeaderMap) -> Option<&str> {
-    let mut values = headers.get_all("traceparent");
+    let mut values = headers.get_all(TRACEPARENT);
     let text = values.next()?.to_str().ok().filter(|_| values.next().is_none())?;
     let mut parts = text.split('-');
     let (version, trace, parent, flags) = (parts.next()?, parts.next()?, parts.next()?, parts.next()?);
