@@ -22,6 +22,9 @@ use crate::store::{keyring, meta, on_blocking_thread};
 /// Largest file that is read completely before a start, in bytes. That takes about 10 ms.
 const READ_AT_ONCE: u64 = 8 * 1024 * 1024;
 
+/// Memory for pages while a broker reads its whole database.
+const CHECK_CACHE_KIB: i32 = 256;
+
 /// The check of everything but the order of the indexes.
 pub(super) const QUICK_CHECK: &str = "PRAGMA quick_check(1)";
 
@@ -85,6 +88,8 @@ pub async fn check(path: PathBuf) -> Result<(), OpenError> {
     let read = path.clone();
     let reading = on_blocking_thread(move || {
         let db = connect(&read, Role::LongReader).map_err(|error| failed(&read, error))?;
+        // Each page is looked at once, and what the allocator gave for pages stays with it afterwards.
+        db.pragma_update(None, "cache_size", -CHECK_CACHE_KIB).map_err(|error| failed(&read, error))?;
         find_damage(&db, &read, QUICK_CHECK)
     });
     reading.await.map_err(|error| OpenError::Io { path, source: io::Error::other(error) })?
