@@ -41,19 +41,31 @@ fn cut(text: &str, most: usize) -> Option<String> {
     Some(kept.trim_end().to_owned()).filter(|name| !name.is_empty())
 }
 
-/// True for the empty text, and for a word that a server's language writes in place of a missing value.
+/// True for the empty text, and for a word that a server's language writes in place of a missing value. Go, C and others
+/// put it in brackets: `<nil>`, `%!s(<nil>)`, `(null)`.
 #[must_use]
 pub fn is_nothing(text: &str) -> bool {
-    ["", "nan", "none", "null", "undefined"].iter().any(|word| text.trim().eq_ignore_ascii_case(word))
+    let is_bracket = |c: char| matches!(c, '(' | ')' | '<' | '>' | '[' | ']' | '{' | '}' | '"' | '\'');
+    let text = text.trim();
+    let word = text.strip_prefix("%!s").unwrap_or(text).trim_matches(is_bracket);
+    ["", "n/a", "nan", "nil", "none", "null", "undefined"].iter().any(|nothing| word.eq_ignore_ascii_case(nothing))
 }
 
-/// True for an id. U+FFFD stands for something unknown, and a word for nothing may stand for anybody: they could make
-/// two ids one.
+/// True for an id. U+FFFD stands for something unknown, and what stands for nothing may stand for anybody: they could
+/// make two ids one.
 #[must_use]
 pub fn is_id(text: &str) -> bool {
     let is_odd = |c: char| breaks_text(c) || turns_text(c) || c == char::REPLACEMENT_CHARACTER;
-    let is_object = text.eq_ignore_ascii_case("[object Object]");
-    !is_nothing(text) && !is_object && text.len() <= MAX_ID && !text.contains(is_odd)
+    !is_nothing(text) && !is_nobody(text) && text.len() <= MAX_ID && !text.contains(is_odd)
+}
+
+/// True for what no server gives to a person: an object's name in JavaScript, no letter and no digit, or the zero of a
+/// type of ids, such as `00000000-0000-0000-0000-000000000000`. A lone zero may be the first person.
+fn is_nobody(text: &str) -> bool {
+    let is_object = text.get(..8).is_some_and(|start| start.eq_ignore_ascii_case("[object ")) && text.ends_with(']');
+    let zeros = text.chars().filter(|c| *c == '0').count();
+    let signs = text.chars().filter(|c| c.is_alphanumeric()).count();
+    is_object || signs == 0 || (zeros > 1 && zeros == signs)
 }
 
 /// True for an http(s) URL. Callers parse these URLs and browsers follow them.
@@ -137,8 +149,17 @@ mod tests {
         for text in ["", " ", "a\nb", "a\0", "a\u{202e}b", "a\u{fffd}", "\u{7f}", &"1".repeat(256)] {
             assert!(!is_id(text), "{text:?}");
         }
-        assert!(is_id("0") && is_id("nullable") && is_id("did:plc:none"));
-        for text in ["null", "NULL", "undefined", "None", "NaN", "[object Object]", "[object object]"] {
+        for text in ["0", "100", "nullable", "did:plc:none", "nilly", "(nadia)", "[objects]", "-7", "0x0", "ад"] {
+            assert!(is_id(text), "{text:?}");
+        }
+        for text in ["null", "NULL", "undefined", "None", "NaN", "[object Object]", "[object object]", "[object Null]"]
+        {
+            assert!(!is_id(text), "{text:?}");
+        }
+        for text in ["nil", "<nil>", "%!s(<nil>)", "(null)", "<NULL>", "N/A", "[]", "{}", "\"\"", "\"null\""] {
+            assert!(is_nothing(text) && !is_id(text), "{text:?}");
+        }
+        for text in ["-", "--", "...", "00", "00000000-0000-0000-0000-000000000000", &"0".repeat(24)] {
             assert!(!is_id(text), "{text:?}");
         }
         assert!(is_web_url("https://a.example/é?x=1#y") && is_web_url("http://127.0.0.1:1/"));
