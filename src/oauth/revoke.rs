@@ -44,20 +44,54 @@ impl OauthClient<'_> {
 /// True when the body of a success does not take it back. RFC 7009, section 2.2, has the client ignore the body; TikTok
 /// sends errors with status 200, and a page is not the platform's.
 fn is_confirmed(revocation: &Revocation, json: &Value) -> bool {
-    let is_denied = |name: &&str| json.get(*name) == Some(&Value::Bool(false));
-    let says_error = |name: &&str| json.get(*name).and_then(Value::as_str) == Some("error");
+    if let Value::Array(items) = json {
+        return items.iter().all(|item| is_confirmed(revocation, item));
+    }
+    let is_denied = |name: &&str| json.get(*name).and_then(truth) == Some(false);
+    let says_error = |name: &&str| {
+        let value = json.get(*name);
+        let is_word = |text: &str| ["error", "fail", "failed", "failure"].contains(&text.to_ascii_lowercase().as_str());
+        value.and_then(Value::as_str).is_some_and(is_word) || value.and_then(Value::as_u64).is_some_and(is_error_status)
+    };
     match revocation {
-        Revocation::Delete { .. } => json.get("success") == Some(&Value::Bool(true)),
+        Revocation::Delete { .. } => truth(json.get("success").unwrap_or(json)) == Some(true),
+        _ if truth(json) == Some(false) => false,
         _ if ["ok", "revoked", "success"].iter().any(is_denied) => false,
-        _ if ["message", "status"].iter().any(says_error) => false,
+        _ if ["message", "result", "status", "statusCode"].iter().any(says_error) => false,
         _ => {
             CODES.iter().filter_map(|pointer| json.pointer(pointer)).all(|code| says_no_error(code) || is_success(code))
         }
     }
 }
 
+/// A yes or a no, in the ways in which servers write one.
+fn truth(value: &Value) -> Option<bool> {
+    match value {
+        Value::Bool(truth) => Some(*truth),
+        Value::Number(number) => number.as_u64().filter(|number| *number < 2).map(|number| number == 1),
+        Value::String(text) if text.eq_ignore_ascii_case("true") => Some(true),
+        Value::String(text) if text.eq_ignore_ascii_case("false") => Some(false),
+        _ => None,
+    }
+}
+
+fn is_error_status(status: u64) -> bool {
+    (400..600).contains(&status)
+}
+
 /// Where a body has the code of a failure.
-const CODES: [&str; 7] = ["/code", "/data/error_code", "/errcode", "/error", "/errorCode", "/error_code", "/errors"];
+const CODES: [&str; 10] = [
+    "/Error",
+    "/code",
+    "/data/error",
+    "/data/error_code",
+    "/errcode",
+    "/error",
+    "/errorCode",
+    "/error_code",
+    "/errors",
+    "/fault",
+];
 
 /// True for a success's status once more, or a word for it.
 fn is_success(code: &Value) -> bool {
@@ -130,10 +164,32 @@ mod tests {
             (json!({"code": 2, "message": "x"}), false),
             (json!({"error_code": "10002"}), false),
             (json!({"errcode": 40001, "errmsg": "x"}), false),
+            (json!({"Error": "x"}), false),
+            (json!({"fault": {"faultstring": "x"}}), false),
+            (json!({"data": {"error": "x"}}), false),
+            (json!([{"error": "invalid_client"}]), false),
+            (json!([]), true),
+            (json!(true), true),
+            (json!(false), false),
+            (json!({"success": "false"}), false),
+            (json!({"success": "TRUE"}), true),
+            (json!({"ok": 0}), false),
+            (json!({"ok": 1}), true),
+            (json!({"status": "fail"}), false),
+            (json!({"status": "done"}), true),
+            (json!({"status": 400, "message": "x"}), false),
+            (json!({"status": 200}), true),
+            (json!({"statusCode": 401}), false),
+            (json!({"result": "error"}), false),
         ] {
             assert_eq!(is_confirmed(&endpoint, &answer), expected, "{answer}");
         }
         let deletion = Revocation::Delete { url: "https://a.example".into() };
-        assert!(is_confirmed(&deletion, &json!({"success": true})) && !is_confirmed(&deletion, &json!({})));
+        for yes in [json!({"success": true}), json!({"success": "true"}), json!({"success": 1}), json!(true)] {
+            assert!(is_confirmed(&deletion, &yes), "{yes}");
+        }
+        for no in [json!({}), json!(null), json!({"success": false}), json!({"success": "x"}), json!({"success": 2})] {
+            assert!(!is_confirmed(&deletion, &no), "{no}");
+        }
     }
 }
