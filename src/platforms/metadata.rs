@@ -61,22 +61,32 @@ impl Metadata {
             return Err(MetadataError::OtherIssuer(printable(named)));
         }
         let may_be_plain = Url::parse(issuer).is_ok_and(|url| url.scheme() == "http");
-        let endpoint = |name: &'static str| match document.get(name) {
+        let needed = |name: &'static str| match document.get(name) {
             None | Some(Value::Null) => Ok(None),
             // Some servers leave a line of their template empty.
             Some(Value::String(url)) if url.trim().is_empty() => Ok(None),
             Some(Value::String(url)) if is_secure_endpoint(url, may_be_plain) => Ok(Some(url.clone())),
             Some(_) => Err(MetadataError::Endpoint(name)),
         };
+        // What is no URL at all is left out. What a server says without TLS is believed in no part.
+        let endpoint = |name: &'static str| match document.get(name).and_then(Value::as_str).map(Url::parse) {
+            Some(Ok(_)) => needed(name),
+            None | Some(Err(_)) => Ok(None),
+        };
         let words = |name: &str| {
             let words = document.get(name)?.as_array()?.iter().filter_map(Value::as_str);
             Some(words.take(MAX_WORDS).map(str::to_owned).collect())
         };
-        let flag = |name: &str| document.get(name) == Some(&Value::Bool(true));
+        let flag = |name: &str| match document.get(name) {
+            Some(Value::Bool(promise)) => *promise,
+            Some(Value::String(promise)) => promise.eq_ignore_ascii_case("true"),
+            Some(promise) => promise.as_u64() == Some(1),
+            None => false,
+        };
         Ok(Self {
             issuer: named.to_owned(),
-            authorization_endpoint: endpoint("authorization_endpoint")?,
-            token_endpoint: endpoint("token_endpoint")?,
+            authorization_endpoint: needed("authorization_endpoint")?,
+            token_endpoint: needed("token_endpoint")?,
             userinfo_endpoint: endpoint("userinfo_endpoint")?,
             revocation_endpoint: endpoint("revocation_endpoint")?,
             pushed_authorization_request_endpoint: endpoint("pushed_authorization_request_endpoint")?,
@@ -91,9 +101,10 @@ impl Metadata {
         })
     }
 
-    /// True when a list that the server may leave out has the word; `None` where it is left out.
+    /// True when a list that the server may leave out has the word, in capital letters or small ones; `None` where it is
+    /// left out.
     pub(super) fn has(list: Option<&Vec<String>>, word: &str) -> Option<bool> {
-        list.map(|list| list.iter().any(|listed| listed == word))
+        list.map(|list| list.iter().any(|listed| listed.eq_ignore_ascii_case(word)))
     }
 }
 
@@ -213,6 +224,13 @@ mod tests {
             let document = json!({"issuer": ISSUER, "revocation_endpoint": absent});
             assert_eq!(Metadata::read(ISSUER, &document).unwrap().revocation_endpoint, None, "{document}");
         }
+        for unreadable in [json!("/revoke"), json!(["https://id.example/revoke"]), json!(7), json!({})] {
+            let document = json!({"issuer": ISSUER, "revocation_endpoint": unreadable, "jwks_uri": unreadable});
+            let metadata = Metadata::read(ISSUER, &document).unwrap();
+            assert_eq!((metadata.revocation_endpoint, metadata.jwks_uri), (None, None), "{document}");
+        }
+        let document = json!({"issuer": ISSUER, "revocation_endpoint": "http://id.example/revoke"});
+        assert_eq!(Metadata::read(ISSUER, &document), Err(MetadataError::Endpoint("revocation_endpoint")));
         let plain = json!({"issuer": "http://127.0.0.1:9", "token_endpoint": "http://127.0.0.1:9/token"});
         assert!(Metadata::read("http://127.0.0.1:9", &plain).unwrap().token_endpoint.is_some());
     }
@@ -234,5 +252,12 @@ mod tests {
         assert!(metadata.authorization_response_iss_parameter_supported);
         assert!(!metadata.require_pushed_authorization_requests);
         assert_eq!(Metadata::read(ISSUER, &json!(metadata)).unwrap(), metadata);
+        for (promise, is_kept) in [(json!("true"), true), (json!("True"), true), (json!(1), true), (json!("1"), false)]
+        {
+            let document = json!({"issuer": ISSUER, "require_pushed_authorization_requests": promise});
+            assert_eq!(Metadata::read(ISSUER, &document).unwrap().require_pushed_authorization_requests, is_kept);
+        }
+        let methods = vec!["s256".to_owned()];
+        assert_eq!(Metadata::has(Some(&methods), "S256"), Some(true));
     }
 }
