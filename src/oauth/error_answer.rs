@@ -7,8 +7,6 @@
 //! whether it is the app or the grant; a page of markup in the place of a token answer is a failure that passes, unless
 //! its status says that nothing is there.
 
-use std::time::Duration;
-
 use serde_json::Value;
 
 use super::probe::Suspect;
@@ -310,17 +308,12 @@ impl ErrorAnswer {
 
 /// The error of an API's answer that is no success.
 pub(super) fn api_refusal(platform: &Platform, step: Step, answer: &Answer) -> PlatformError {
-    ErrorAnswer::of(answer).error(platform, step, answer.status).retry_after(wait(answer))
+    ErrorAnswer::of(answer).error(platform, step, answer.status).retry_after(answer.retry_after)
 }
 
 /// The error of a token endpoint's answer that is no success.
 pub(super) fn token_refusal(platform: &Platform, step: Step, answer: &Answer) -> PlatformError {
-    ErrorAnswer::of_token_endpoint(answer).error(platform, step, answer.status).retry_after(wait(answer))
-}
-
-/// The wait that a throttled client is asked for. Some servers send a time of reset with every answer.
-fn wait(answer: &Answer) -> Option<Duration> {
-    answer.retry_after.filter(|_| answer.is_throttled || answer.status == 429)
+    ErrorAnswer::of_token_endpoint(answer).error(platform, step, answer.status).retry_after(answer.retry_after)
 }
 
 /// True for a step at which the client asks the token endpoint, or the one for pushed requests, for a connection.

@@ -306,15 +306,17 @@ async fn finish(mut response: reqwest::Response, request: &Request) -> Result<An
     }
     let host = response.url().host_str().unwrap_or_default();
     let body = coding::decoded(host, response.headers(), body)?;
-    let (retry_after, is_throttled) = (retry_after(response.headers()), is_throttled(response.headers()));
-    Ok(Answer { status: response.status().as_u16(), body, retry_after, is_throttled, sent: wiped::sent(request) })
+    let (status, headers) = (response.status().as_u16(), response.headers());
+    let (retry_after, is_throttled) = (retry_after(status, headers), is_throttled(headers));
+    Ok(Answer { status, body, retry_after, is_throttled, sent: wiped::sent(request) })
 }
 
 /// The wait that the platform asks for: `Retry-After` in seconds or as a date, else `RateLimit-Reset`, which AT
 /// Protocol servers send as a time and others in seconds from now, as the IETF's draft has it. GitHub sends
-/// `X-RateLimit-Reset`, Reddit the same in seconds, and X `x-rate-limit-reset`, which count where no request is left
-/// until then. Dates are compared with the answer's `Date`, so only the platform's clock counts.
-fn retry_after(headers: &HeaderMap) -> Option<Duration> {
+/// `X-RateLimit-Reset`, Reddit the same in seconds, and X `x-rate-limit-reset`. Many send a reset with every answer, so
+/// it counts where no request is left until then, and the draft's with status 429 as well. Dates are compared with the
+/// answer's `Date`, so only the platform's clock counts.
+fn retry_after(status: u16, headers: &HeaderMap) -> Option<Duration> {
     let text = |name: &HeaderName| headers.get(name)?.to_str().ok().map(str::trim);
     let now = || httpdate::parse_http_date(text(&header::DATE)?).ok();
     let after = if let Some(after) = text(&header::RETRY_AFTER) {
@@ -324,8 +326,10 @@ fn retry_after(headers: &HeaderMap) -> Option<Duration> {
             _ => httpdate::parse_http_date(after).ok()?.duration_since(now()?).unwrap_or_default(),
         }
     } else {
-        let of_spent = || X_RESETS.iter().find_map(text).filter(|_| is_throttled(headers));
-        let reset = Duration::from_secs(text(&RATE_LIMIT_RESET).or_else(of_spent)?.parse().ok()?);
+        let is_spent = is_throttled(headers);
+        let of_draft = text(&RATE_LIMIT_RESET).filter(|_| is_spent || status == 429);
+        let of_spent = || X_RESETS.iter().find_map(text).filter(|_| is_spent);
+        let reset = Duration::from_secs(of_draft.or_else(of_spent)?.parse().ok()?);
         if reset <= LONGEST_WINDOW {
             reset
         } else {
@@ -437,11 +441,29 @@ mod tests {
             for (name, value) in headers {
                 map.insert(HeaderName::from_static(name), value.parse().unwrap());
             }
-            assert_eq!(retry_after(&map).map(|after| after.as_secs()), seconds, "{headers:?}");
+            assert_eq!(retry_after(429, &map).map(|after| after.as_secs()), seconds, "{headers:?}");
             let is_told = headers.iter().any(|(name, value)| {
                 *name == "retry-after" || name.ends_with("-remaining") && ["0", "0.0"].contains(value)
             });
             assert_eq!(is_throttled(&map), is_told, "{headers:?}");
+        }
+    }
+
+    #[test]
+    fn a_reset_that_comes_with_every_answer_is_no_wait() {
+        for (headers, seconds) in [
+            (&[("ratelimit-remaining", "97"), ("ratelimit-reset", "900")][..], None),
+            (&[("ratelimit-reset", "900")], None),
+            (&[("ratelimit-reset", "784111807"), ("date", "Sun, 06 Nov 1994 08:49:37 GMT")], None),
+            (&[("ratelimit-remaining", "0"), ("ratelimit-reset", "900")], Some(900)),
+            (&[("ratelimit-remaining", "97"), ("ratelimit-reset", "900"), ("retry-after", "5")], Some(5)),
+        ] {
+            let headers: HeaderMap =
+                headers.iter().map(|(name, value)| (HeaderName::from_static(name), value.parse().unwrap())).collect();
+            for status in [200, 400, 403, 500, 502, 503] {
+                let wait = retry_after(status, &headers).map(|wait| wait.as_secs());
+                assert_eq!(wait, seconds, "{status} {headers:?}");
+            }
         }
     }
 
@@ -469,7 +491,7 @@ mod tests {
                     map.append(name, value);
                 }
             }
-            assert!(retry_after(&map).is_none_or(|wait| wait <= MAX_RETRY_AFTER));
+            assert!(retry_after(429, &map).is_none_or(|wait| wait <= MAX_RETRY_AFTER));
         });
     }
 

@@ -238,6 +238,21 @@ async fn a_success_that_throttles_says_how_long_to_wait() {
     assert!(wait >= Duration::from_mins(10), "{detail}");
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_reset_that_comes_with_every_answer_delays_no_refresh() {
+    let bench = Bench::start().await;
+    let headers = "RateLimit-Limit: 100\r\nRateLimit-Remaining: 97\r\nRateLimit-Reset: 900\r\n";
+    for status in [400, 502, 503] {
+        let due = bench.due().await;
+        bench.platform.answer_refreshes_with(Answer::Bytes(answer(status, headers, b"{}")));
+        bench.broker.refresh_due().await;
+        let detail = bench.broker.detail(&due.id).await;
+        let wait = bench.broker.clock.now().until(time(&detail["health"]["nextRefreshAt"]));
+        assert!(wait < Duration::from_mins(10), "{status} {detail}");
+        bench.refresh_again(&due.id, "a reset").await;
+    }
+}
+
 /// A due grant and its tokens.
 struct Bench {
     broker: TestBroker,
