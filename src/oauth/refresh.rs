@@ -172,6 +172,8 @@ mod tests {
             ("youtube", 400, oauth("invalid_scope", "x"), RequestRefused),
             ("youtube", 429, oauth("rate_limit_exceeded", "x"), PlatformThrottled),
             ("youtube", 500, oauth("internal_failure", "x"), PlatformUnavailable),
+            ("youtube", 400, oauth("internal_failure", "x"), PlatformUnavailable),
+            ("youtube", 400, json!({"error_description": "server_error"}), PlatformUnavailable),
             ("googlebusiness", 400, oauth("invalid_grant", "Bad Request"), RefreshRejected),
             ("googlebusiness", 403, json!({"error": {"code": 403, "status": "PERMISSION_DENIED"}}), RequestRefused),
             // Back to the authorize endpoint: OpenID Connect's words, and a sentence that blames the token.

@@ -27,9 +27,10 @@ pub const OF_CLIENT: &[&str] = &[
 pub const OF_CALLBACK_URL: &[&str] =
     &["bad_redirect_uri", "invalid_redirect_uri", "redirect_mismatch", "redirect_uri_mismatch"];
 
-/// Codes of an outage. Slack sends the last three with status 200.
+/// Codes of an outage. Google sends the second with status 400, Slack the last three with status 200.
 pub const OF_OUTAGE: &[&str] = &[
     "internal_error",
+    "internal_failure",
     "server_error",
     "temporarily_unavailable",
     "fatal_error",
@@ -77,7 +78,7 @@ impl Meaning {
         if is(DENIALS) {
             return Self::Denied;
         }
-        Self::Failed(if is(&["server_error", "temporarily_unavailable"]) {
+        Self::Failed(if is(OF_OUTAGE) {
             Failure::PlatformUnavailable
         } else if is(OF_CLIENT) {
             Failure::CredentialsRejected
@@ -432,6 +433,7 @@ mod tests {
             ("redirect_mismatch", Meaning::Failed(Failure::CallbackUrlRejected)),
             ("redirect_uri_mismatch", Meaning::Failed(Failure::CallbackUrlRejected)),
             ("server_error", Meaning::Failed(Failure::PlatformUnavailable)),
+            ("internal_failure", Meaning::Failed(Failure::PlatformUnavailable)),
             ("unauthorized_client", Meaning::Failed(Failure::AuthorizationRefused)),
         ] {
             assert_eq!(Meaning::of_callback(&Said::with_codes(vec![code.to_owned()])), expected, "{code}");

@@ -124,6 +124,7 @@ const REFUSALS: &[Refusal] = &[
 ];
 
 const OAUTH: &str = "Using OAuth 2.0 for Web Server Applications, authorization errors, 2026-11";
+const RETRIED: &str = "google-auth-library-python, google/oauth2/_client.py, 2026-11";
 const API: &str = "Google APIs, standard errors and ErrorInfo, 2026-11";
 
 const QUOTA: &str = "YouTube Data API, quota; Google APIs, standard errors, 2026-11";
@@ -150,6 +151,10 @@ pub(super) const GOOGLE: &[Refusal] = &[
     Refusal { codes: &["org_internal"], ..Refusal::token(Failure::AppNotPublic, OAUTH) },
     Refusal { codes: &["redirect_uri_mismatch"], ..Refusal::exchange(Failure::CallbackUrlRejected, OAUTH) },
     Refusal { codes: &["deleted_client", "disabled_client"], ..Refusal::token(Failure::CredentialsRejected, OAUTH) },
+    // Google's own library tries these again, as a code or in the place of a sentence. The general rules know the codes.
+    Refusal { words: &["internal_failure"], ..Refusal::token(Failure::PlatformUnavailable, RETRIED) },
+    Refusal { words: &["server_error"], ..Refusal::token(Failure::PlatformUnavailable, RETRIED) },
+    Refusal { words: &["temporarily_unavailable"], ..Refusal::token(Failure::PlatformUnavailable, RETRIED) },
     Refusal { codes: &["accessNotConfigured", "SERVICE_DISABLED"], ..Refusal::api(Failure::ApiNotEnabled, API) },
     Refusal { words: &["has not been used in project", "disabled"], ..Refusal::api(Failure::ApiNotEnabled, API) },
     Refusal { codes: &["BILLING_DISABLED"], ..Refusal::api(Failure::BillingLimitReached, API) },
