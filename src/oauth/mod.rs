@@ -49,6 +49,9 @@ pub use register::{AppToRegister, Unregistered};
 /// Attempts at a call that is safe to retry.
 const ATTEMPTS: u32 = 3;
 
+/// Attempts where the platform does not know a new token yet: some 8 seconds with their pauses, as LinkedIn needs.
+const ATTEMPTS_WITH_NEW_TOKEN: u32 = 5;
+
 /// Talks OAuth 2.0 with platforms. Cheap to clone.
 #[derive(Clone)]
 pub struct Engine {
@@ -192,7 +195,7 @@ impl OauthClient<'_> {
             let answer = self.send(step, request()).await;
             let result = answer.map_err(|error| error.at(&self.platform.name, step)).and_then(&read);
             match result {
-                Err(error) if attempt < ATTEMPTS && passes_within(&error, pause) => {
+                Err(error) if attempt < attempts(&error) && passes_within(&error, pause) => {
                     tracing::debug!(platform.name = %self.platform.name, error = %chain(&error), attempt, "retrying");
                 }
                 done => return done,
@@ -202,6 +205,11 @@ impl OauthClient<'_> {
             attempt += 1;
         }
     }
+}
+
+/// Attempts at a call that failed so. A 401 that passes refuses a token that is a moment old: only new ones are sent here.
+fn attempts(error: &PlatformError) -> u32 {
+    if error.status == Some(401) { ATTEMPTS_WITH_NEW_TOKEN } else { ATTEMPTS }
 }
 
 /// True for a failure after which the platform may be asked again after a pause.

@@ -122,6 +122,8 @@ fn localized(name: &Value) -> Option<String> {
 const REFRESH: &str = "Refresh tokens with OAuth 2.0, API error details, 2026-11";
 const CALLBACK: &str = "Authorization Code Flow (3-legged OAuth), failed requests, 2026-11";
 
+const NEW_TOKEN: &str = "omniauth-linkedin-oauth2 issues 17 and 81, fastapi-sso issue 196, 2026-11";
+
 const REFUSALS: &[Refusal] = &[
     Refusal { codes: &["unauthorized_scope_error"], ..Refusal::authorize(Failure::AuthorizationRefused, CALLBACK) },
     Refusal {
@@ -152,6 +154,18 @@ const REFUSALS: &[Refusal] = &[
         codes: &["invalid_request"],
         words: &["refresh token", "invalid"],
         ..Refusal::refresh(Failure::RefreshRejected, REFRESH)
+    },
+    // For some seconds, some of LinkedIn's servers refuse a new token. Older answers have the sentences alone.
+    Refusal {
+        status: Some(401),
+        codes: &["65601", "EXPIRED_ACCESS_TOKEN", "REVOKED_ACCESS_TOKEN"],
+        ..Refusal::api(Failure::PlatformUnavailable, NEW_TOKEN)
+    },
+    Refusal { status: Some(401), words: &["token used in"], ..Refusal::api(Failure::PlatformUnavailable, NEW_TOKEN) },
+    Refusal {
+        status: Some(401),
+        words: &["unable to verify access token"],
+        ..Refusal::api(Failure::PlatformUnavailable, NEW_TOKEN)
     },
     // `code`, which is mostly ACCESS_DENIED, may be absent.
     Refusal {

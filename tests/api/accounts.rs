@@ -280,6 +280,21 @@ async fn trouble_with_organizations_leaves_the_person() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_token_that_linkedin_does_not_know_yet_is_tried_again() {
+    let bench = Bench::start();
+    bench.control().fail_next("linkedin", Step::Identity, Fault::Revoked, 4).unwrap();
+    bench.control().fail_next("linkedin", Step::Accounts, Fault::Revoked, 4).unwrap();
+    let ada = bench.identity("linkedin", "ada").await;
+    assert_eq!((names(&ada).len(), troubles(&ada)), (3, vec![]));
+
+    bench.control().clear();
+    bench.control().fail_next("linkedin", Step::Identity, Fault::Revoked, 100).unwrap();
+    let error = bench.identify("linkedin", &Answer::allow()).await.1.unwrap_err();
+    assert_eq!((error.of_connection().code(), error.status), ("platform_unavailable", Some(401)));
+    assert_eq!(bench.control().requests_at("linkedin", Step::Identity).len(), 5);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn locations_come_from_every_account_once() {
     let bench = Bench::start();
     let ada = bench.identity("googlebusiness", "ada").await;

@@ -220,12 +220,14 @@ impl Dialogue {
         for (step, fault) in troubles_of(&self.platform) {
             let callback = self.broker.consent(&self.begin().await, &Answer::allow());
             self.broker.sandbox().clear();
-            // The broker retries twice at most.
-            self.broker.sandbox().fail_next(self.name, step, fault, 3).unwrap();
+            // The broker retries four times at most.
+            self.broker.sandbox().fail_next(self.name, step, fault, 5).unwrap();
             let told = outcome(&self.broker, &callback).await;
             let code = match (step, fault) {
                 (_, Fault::RateLimited) => "platform_throttled",
                 (_, Fault::ServerError) => "platform_unavailable",
+                // LinkedIn says so of tokens that some of its servers do not know yet.
+                (Step::Identity, Fault::Expired | Fault::Revoked) if self.name == "linkedin" => "platform_unavailable",
                 // A token that was revoked at once is refused like one whose scopes do not suffice. Some codes say it
                 // with any status.
                 (Step::Identity, Fault::Expired | Fault::Revoked) => "permission_missing",
