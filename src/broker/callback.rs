@@ -44,6 +44,8 @@ pub struct Callback {
     pub error: Option<String>,
     pub error_reason: Option<String>,
     pub error_code: Option<String>,
+    /// The platform's sentence: documented refusals are recognised in it, and it goes nowhere.
+    pub error_description: Option<String>,
     /// The issuer (RFC 9207), where the platform sends it.
     pub issuer: Option<String>,
     /// True when the code or another parameter beside the state is too long or is not text.
@@ -69,7 +71,9 @@ impl Broker {
         }
         let server = found.as_ref().and_then(|flow| self.server_of(flow).ok().flatten());
         let other_issuer = platform.and_then(|platform| self.upstream.other_issuer(platform, server.as_ref(), iss));
-        let answer = Answer::of(&callback, other_issuer, |codes| self.upstream.declined(&callback.platform, codes));
+        let sentence = callback.error_description.as_deref().unwrap_or_default();
+        let declined = |codes: &[String]| self.upstream.declined(&callback.platform, codes, sentence);
+        let answer = Answer::of(&callback, other_issuer, declined);
         let is_denial = answer.is_denial();
         let Some(mut flow) = found else {
             return self.without_flow(digest, &callback.platform, is_denial).await;

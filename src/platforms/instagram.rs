@@ -87,6 +87,7 @@ fn read(answer: &Value) -> Result<Account, Unidentified> {
     })
 }
 
+const TESTERS: &str = "instagram-basic-display issue 2, craftagram issues 16 and 86, 2026-11";
 const OLDER: &str = "Instagram API, OAuthException and OAuthForbiddenException, 2018";
 
 const REFUSALS: &[Refusal] = &[
@@ -99,6 +100,9 @@ const REFUSALS: &[Refusal] = &[
     Refusal { words: &["invalid client id"], ..Refusal::exchange(Failure::CredentialsRejected, OLDER) },
     Refusal { words: &["redirect uri does not match"], ..Refusal::exchange(Failure::CallbackUrlRejected, OLDER) },
     Refusal { words: &["not a developer of this app"], ..Refusal::exchange(Failure::AppNotPublic, OLDER) },
+    // At the authorize endpoint beside the code of a denial.
+    Refusal { words: &["insufficient developer role"], ..Refusal::authorize(Failure::AppNotPublic, TESTERS) },
+    Refusal { words: &["insufficient developer role"], ..Refusal::exchange(Failure::AppNotPublic, TESTERS) },
 ];
 
 #[cfg(test)]

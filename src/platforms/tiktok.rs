@@ -24,7 +24,8 @@ pub(crate) fn definition() -> Platform {
         guide: Guide {
             facts: Some(&FACTS),
             connects: "TikTok (Login Kit v2)",
-            know: "unaudited apps post to private accounts only; a web app's callback is https without a query",
+            know: "unaudited apps post to private accounts only; a web app's callback is https without a query; in TikTok's \
+                   sandbox, whoever is not one of its target users comes back as if they had declined",
             console: "https://developers.tiktok.com/apps",
             credentials: "https://developers.tiktok.com, your app with Login Kit: the client key (as client_id) and \
                           secret",

@@ -98,10 +98,10 @@ impl Upstream {
         needed.map(ToString::to_string).collect()
     }
 
-    /// The meaning of a callback without a code, by the codes that it has.
+    /// The meaning of a callback without a code, by the codes and the sentence that it has.
     #[must_use]
-    pub fn declined(&self, platform: &str, codes: &[String]) -> Meaning {
-        let said = Said::with_codes(codes.to_vec());
+    pub fn declined(&self, platform: &str, codes: &[String], sentence: &str) -> Meaning {
+        let said = Said { message: sentence.to_lowercase(), ..Said::with_codes(codes.to_vec()) };
         self.oauth_platform(platform).map_or_else(|| Meaning::of_callback(&said), |platform| platform.declined(&said))
     }
 

@@ -93,7 +93,11 @@ fn read(platform: String, query: &Query) -> Result<Callback, ApiError> {
     // A text that becomes a secret without a copy may leave one behind, because it has to shrink.
     let secret = |text: String| SecretString::from(Zeroizing::new(text).as_str());
     let (state, code) = (state.map(secret), code.map(secret));
-    Ok(Callback { platform, state, code, error, error_reason, error_code, issuer, is_garbled, ..Callback::default() })
+    // A sentence only adds to the codes: one that is no text, or comes twice, is ignored.
+    let error_description = query.text("error_description").unwrap_or_default();
+    let callback =
+        Callback { platform, state, code, error, error_reason, error_code, error_description, ..Callback::default() };
+    Ok(Callback { issuer, is_garbled, ..callback })
 }
 
 /// Cuts off the fragment that Meta's platforms and Reddit append to the URL, and that something on the way may take for

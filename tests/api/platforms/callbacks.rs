@@ -43,6 +43,27 @@ async fn a_denial_is_distinguished_from_a_failure() {
     assert!(broker.sandbox().requests().is_empty(), "nothing is asked of a platform that refused");
 }
 
+/// Instagram refuses who is no tester of an app in development with the code of a denial.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_sentence_may_say_more_than_the_code_of_a_denial() {
+    let broker = TestBroker::start().await;
+    for (sentence, told) in [
+        ("Insufficient+developer+role", "app_not_public"),
+        ("Insufficient+developer+role%23_", "app_not_public"),
+        ("The+user+denied+your+request", "access_denied"),
+        ("%ff", "access_denied"),
+        ("x&error_description=Insufficient+developer+role", "access_denied"),
+    ] {
+        let state = parameter(&broker.begin("instagram", BACK).await, "state").unwrap();
+        let query = format!("error=access_denied&state={state}&error_description={sentence}");
+        let location = broker.browse(&format!("/v1/connect/instagram/callback?{query}")).await.location();
+        let status = if told == "access_denied" { "cancelled" } else { "error" };
+        assert_eq!(parameter(&location, "status").as_deref(), Some(status), "{sentence}: {location}");
+        assert_eq!(parameter(&location, "error").as_deref(), Some(told), "{sentence}: {location}");
+        assert!(!location.contains("nsufficient"), "{location}");
+    }
+}
+
 /// RFC 9207.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_issuer_is_compared_where_it_is_known() {
