@@ -79,6 +79,12 @@ const REFUSALS: &[Refusal] = &[
         words: &["refresh token is invalid"],
         ..Refusal::refresh(Failure::RefreshRejected, "OpenAPI description, \"The refresh token is invalid\", 2026-11")
     },
+    // The same code blames the app where `data` is this sentence.
+    Refusal {
+        codes: &["283"],
+        words: &["invalid application id"],
+        ..Refusal::token(Failure::CredentialsRejected, "pinterest-api-demo issue 16, of the API before v5, 2026-11")
+    },
     Refusal {
         codes: &["283"],
         ..Refusal::token(Failure::RefreshRejected, "pinterest-python-sdk issue 114: a dead refresh token, 2026-10")

@@ -392,6 +392,7 @@ const MESSAGES: &[&str] = &[
     "/error/error_msg",
     "/errmsg",
     "/meta/error_message",
+    "/data",
 ];
 
 #[cfg(test)]
