@@ -276,6 +276,23 @@ async fn a_rotated_secret_counts_from_the_next_exchange_on() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn spaces_around_credentials_do_not_count() {
+    let broker = TestBroker::start().await;
+    let (client, secret) = sandbox::own_client("twitter").unwrap();
+    let app = app(&broker, "twitter", "Own", &format!(" {client}  "), &format!(" {secret} ")).await;
+    assert_eq!(broker.get(&format!("/v1/apps/{app}")).await.json["app"]["clientId"], *client);
+    let again = json!({"platform": "twitter", "name": "Again", "clientId": client, "clientSecret": secret});
+    let again = broker.call("POST", "/v1/apps", Some(again)).await;
+    assert_eq!((again.status, again.code()), (409, "duplicate_app"), "{}", again.text);
+    let connect = format!("appId={app}");
+    broker.connect("twitter", &connect).await;
+    let body = json!({"clientSecret": format!("  {secret} ")});
+    let rotated = broker.call("PATCH", &format!("/v1/apps/{app}"), Some(body)).await;
+    assert_eq!(rotated.status, 200, "{}", rotated.text);
+    broker.connect("twitter", &connect).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn an_app_that_goes_takes_the_connections_with_it_that_were_begun() {
     let broker = TestBroker::start().await;
     let (client, secret) = sandbox::own_client("twitter").unwrap();

@@ -5,6 +5,7 @@ mod view;
 use actix_web::HttpResponse;
 use actix_web::web::Json;
 use utoipa::ToSchema;
+use zeroize::Zeroizing;
 
 use self::view::{AppAnswer, AppList};
 use super::DoneView;
@@ -48,8 +49,8 @@ impl FromMembers for NewAppBody {
         Ok(Self {
             platform: fields::required(members, "platform", fields::any)?,
             name: fields::required(members, "name", fields::name)?,
-            client_id: fields::required(members, "clientId", fields::credential)?,
-            client_secret: fields::required(members, "clientSecret", fields::credential)?.into(),
+            client_id: fields::required(members, "clientId", fields::credential)?.trim().to_owned(),
+            client_secret: trimmed(fields::required(members, "clientSecret", fields::credential)?),
             image_url: fields::nullable_url(members, "imageUrl")?.flatten(),
         })
     }
@@ -91,11 +92,16 @@ impl FromMembers for AppChanges {
         let changes = Self {
             name: fields::optional(members, "name", fields::name)?,
             image_url: fields::nullable_url(members, "imageUrl")?,
-            client_secret: fields::optional(members, "clientSecret", fields::credential)?.map(SecretString::from),
+            client_secret: fields::optional(members, "clientSecret", fields::credential)?.map(trimmed),
         };
         members.refuse_others()?;
         Ok(changes)
     }
+}
+
+/// A client secret without the spaces around it: people paste them along.
+fn trimmed(secret: String) -> SecretString {
+    Zeroizing::new(secret).trim().into()
 }
 
 /// List your OAuth apps
