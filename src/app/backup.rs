@@ -93,10 +93,11 @@ pub fn restore(
         KeyringError::Missing { path } => BackupError::NoKeyring { keyring: path },
         other => Error::from(other).into(),
     })?;
-    let lock = DatabaseLock::take(&config.database).map_err(Error::from)?;
-    let candidate = copy_in(&lock, &config.database, file)?;
-    let check = check(config, ports, file, accepts_unreadable, &keyring, &candidate)?;
-    Ok((candidate.install(check.outcome(), ports.clock.now())?, check))
+    with_lock(config, |lock| {
+        let candidate = copy_in(lock, &config.database, file)?;
+        let check = check(config, ports, file, accepts_unreadable, &keyring, &candidate)?;
+        Ok((candidate.install(check.outcome(), ports.clock.now())?, check))
+    })
 }
 
 /// [`restore`] where the keyring is lost as well: the recovery key opens the backup, for which a new keyring is made.
@@ -118,18 +119,28 @@ pub fn restore_and_recover(
         return Err(BackupError::KeyringExists { keyring: config.keyring.clone() });
     }
     let keyring = KeyringFile::generate(&*ports.entropy);
+    with_lock(config, |lock| {
+        let mut candidate = copy_in(lock, &config.database, file)?;
+        candidate.rewrap(keyring.active_id(), ports.clock.now(), |db_id, keys, wraps| {
+            vault::recover(&recovery_key, db_id, keys, wraps, &keyring, &*ports.entropy)
+                .map_err(|error| BackupError::from(Error::from(error)))
+        })?;
+        let check = check(config, ports, file, accepts_unreadable, &keyring, &candidate)?;
+        keyring.write_unpublished(&config.keyring).map_err(Error::from)?;
+        let restored = candidate.install(check.outcome(), ports.clock.now())?;
+        failpoint::reach("restore_recovered");
+        KeyringFile::publish(&config.keyring).map_err(BackupError::Unpublished)?;
+        Ok((restored, check))
+    })
+}
+
+/// Runs a restore with the database's lock. One that is refused leaves no lock of a database that is not there.
+fn with_lock<T>(
+    config: &Config,
+    restore: impl FnOnce(&DatabaseLock) -> Result<T, BackupError>,
+) -> Result<T, BackupError> {
     let lock = DatabaseLock::take(&config.database).map_err(Error::from)?;
-    let mut candidate = copy_in(&lock, &config.database, file)?;
-    candidate.rewrap(keyring.active_id(), ports.clock.now(), |db_id, keys, wraps| {
-        vault::recover(&recovery_key, db_id, keys, wraps, &keyring, &*ports.entropy)
-            .map_err(|error| BackupError::from(Error::from(error)))
-    })?;
-    let check = check(config, ports, file, accepts_unreadable, &keyring, &candidate)?;
-    keyring.write_unpublished(&config.keyring).map_err(Error::from)?;
-    let restored = candidate.install(check.outcome(), ports.clock.now())?;
-    failpoint::reach("restore_recovered");
-    KeyringFile::publish(&config.keyring).map_err(BackupError::Unpublished)?;
-    Ok((restored, check))
+    restore(&lock).inspect_err(|_| lock.discard())
 }
 
 /// Opens the sealed values of a backup that is not in place yet.

@@ -16,11 +16,13 @@ use crate::domain::shell::quoted;
 
 const CHECK: &str = "permissions";
 
+/// Endings of the database and the files beside it.
+const OF_DATABASE: [&str; 6] = ["", "-wal", "-shm", "-journal", ".lock", ".ballast"];
+
 /// Looks at files and folders. The keyring is not among them: reading it checks more. Nor are files that a warning of
 /// the configuration names.
 pub(super) fn permissions(config: &Config, config_file: Option<&Path>) -> Vec<Finding> {
-    let mut files: Vec<PathBuf> =
-        ["", "-wal", "-shm", "-journal"].map(|ending| beside(&config.database, ending)).into();
+    let mut files: Vec<PathBuf> = OF_DATABASE.map(|ending| beside(&config.database, ending)).into();
     files.extend(config_file.map(Path::to_owned));
     files.extend(config.files.secrets.iter().cloned());
     let mut folders = vec![folder_of(&config.database), folder_of(&config.keyring)];
@@ -55,7 +57,7 @@ pub(super) fn permissions(config: &Config, config_file: Option<&Path>) -> Vec<Fi
 /// Files and folders that root may use, and the user as whom the broker runs may not.
 fn unusable(config: &Config, config_file: Option<&Path>, runner: &Runner) -> Vec<Finding> {
     let (read, write) = (Access::READ_OK, Access::READ_OK | Access::WRITE_OK);
-    let database = ["", "-wal", "-shm", "-journal"].map(|ending| (beside(&config.database, ending), write, Exit::Io));
+    let database = OF_DATABASE.map(|ending| (beside(&config.database, ending), write, Exit::Io));
     let folders =
         [folder_of(&config.database)].into_iter().chain(config.backup.iter().map(|backup| backup.dir.clone()));
     let folders: Vec<PathBuf> = folders.collect();
@@ -89,7 +91,7 @@ fn unusable_finding(runner: &Runner, path: &Path, how: Access, exit: Exit, is_ne
     let owner = |path: &Path| fs::metadata(path).map(|found| found.uid());
     let is_in_folder = owner(&folder_of(path)).is_ok_and(|owner| owner == runner.uid);
     let what = if how.contains(Access::WRITE_OK) { "read and write" } else { "read" };
-    let message = format!("the broker runs as user {user}, who owns the folder of its database, and cannot {what} it");
+    let message = format!("the broker runs as user {user}, who owns {}, and cannot {what} it", runner.owns);
     let remedy = match owner(path) {
         _ if !runner.may(&folder_of(path), Access::EXEC_OK) => {
             format!("let this user into {}, and into the folders above", folder_of(path).display())

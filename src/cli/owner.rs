@@ -36,17 +36,20 @@ pub(super) fn hint(error: &(dyn Error + 'static)) -> Option<String> {
         .any(|error| error.kind() == io::ErrorKind::PermissionDenied);
     denied.then(|| {
         format!(
-            "This process runs as user {}: run it as the user to whom the file belongs (a command may also run as root), or \
-             give the file to this user",
+            "This process runs as user {}: run it as the user to whom the file and its folder belong (a command may also run \
+             as root), or give both to this user",
             geteuid().as_raw()
         )
     })
 }
 
-/// The user as whom the broker runs, where root looks at its files: the owner of the database's folder.
+/// The user as whom the broker runs, where root looks at its files: the owner of the database's folder, or of the
+/// database in a folder of root's.
 pub(super) struct Runner {
     pub(super) uid: u32,
     pub(super) gid: u32,
+    /// What belongs to this user.
+    pub(super) owns: &'static str,
     groups: Vec<u32>,
     name: Option<String>,
 }
@@ -54,10 +57,14 @@ pub(super) struct Runner {
 impl Runner {
     /// `None` where this process is not root, or the broker is.
     pub(super) fn of(database: &Path) -> Option<Self> {
-        let folder = geteuid().is_root().then(|| fs::metadata(folder_of(database)).ok()).flatten()?;
-        let (uid, gid) = (folder.uid(), folder.gid());
+        if !geteuid().is_root() {
+            return None;
+        }
+        let places = [(folder_of(database), "the folder of its database"), (database.to_owned(), "its database")];
+        let mut owners = places.into_iter().filter_map(|(path, what)| Some((fs::metadata(path).ok()?, what)));
+        let (owner, owns) = owners.find(|(owner, _)| owner.uid() != 0)?;
         let read = |file: &str| fs::read_to_string(file).unwrap_or_default();
-        (uid != 0).then(|| Self::read((uid, gid), &read("/etc/passwd"), &read("/etc/group")))
+        Some(Self { owns, ..Self::read((owner.uid(), owner.gid()), &read("/etc/passwd"), &read("/etc/group")) })
     }
 
     fn read((uid, gid): (u32, u32), passwd: &str, group: &str) -> Self {
@@ -70,7 +77,7 @@ impl Runner {
             name.as_deref().is_some_and(|name| members.split(',').any(|member| member == name))
         };
         let groups = group.lines().map(fields).filter(is_member).filter_map(|group| group.get(2)?.parse().ok());
-        Self { uid, gid, groups: groups.chain(primary).chain([gid]).collect(), name }
+        Self { uid, gid, owns: "", groups: groups.chain(primary).chain([gid]).collect(), name }
     }
 
     /// False when this user may not use the file like this. True also when nobody can tell.

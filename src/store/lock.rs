@@ -6,7 +6,7 @@
 use std::ffi::OsString;
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Read as _, Seek as _, Write as _};
-use std::os::unix::fs::OpenOptionsExt as _;
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _, lchown};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -17,7 +17,7 @@ use super::open::{BUSY_TIMEOUT, OpenError, check_directory, directory_of};
 pub struct DatabaseLock {
     // The file stays: removing it would let two processes lock two files.
     file: File,
-    /// The path of the file, if it was made for this lock.
+    /// The path of the database, if the file was made for this lock.
     made: Option<PathBuf>,
 }
 
@@ -27,7 +27,7 @@ impl DatabaseLock {
         check_directory(path)?;
         let lock = beside(path, ".lock");
         let io = |source| OpenError::Io { path: lock.clone(), source };
-        let made = lock.symlink_metadata().is_err().then(|| lock.clone());
+        let made = lock.symlink_metadata().is_err().then(|| path.to_owned());
         let mut file = OpenOptions::new()
             .read(true)
             .write(true)
@@ -36,6 +36,10 @@ impl DatabaseLock {
             .mode(0o600)
             .open(&lock)
             .map_err(io)?;
+        if made.is_some() {
+            // Whoever may not give it away hears so from `check`.
+            let _ = give_to_owner(path, &lock);
+        }
         match file.try_lock() {
             Ok(()) => {}
             Err(TryLockError::Error(source)) => return Err(io(source)),
@@ -50,11 +54,11 @@ impl DatabaseLock {
         Ok(Self { file, made })
     }
 
-    /// Removes the file if it was made for this lock: there was no database, and there is none.
+    /// Removes the file if it was made for this lock, and there is no database: nobody else waits for the lock then.
     pub fn discard(mut self) {
-        if let Some(path) = self.made.take() {
+        if let Some(path) = self.made.take().filter(|path| path.symlink_metadata().is_err()) {
             // A file that stays is locked by the next attempt.
-            let _ = fs::remove_file(path);
+            let _ = fs::remove_file(beside(&path, ".lock"));
         }
     }
 }
@@ -158,6 +162,16 @@ fn read_pid(file: File) -> Option<u32> {
     text.trim().parse().ok()
 }
 
+/// Where root makes a file, the broker's user must own it: the owner of the database, or of its directory.
+pub(super) fn give_to_owner(database: &Path, new: &Path) -> io::Result<()> {
+    let owner = fs::metadata(database).or_else(|_| fs::metadata(directory_of(database)))?;
+    let ours = fs::symlink_metadata(new)?;
+    if rustix::process::geteuid().is_root() && (owner.uid(), owner.gid()) != (ours.uid(), ours.gid()) {
+        lchown(new, Some(owner.uid()), Some(owner.gid()))?;
+    }
+    Ok(())
+}
+
 /// The path with `ending` appended to the file's name.
 pub(super) fn beside(path: &Path, ending: &str) -> PathBuf {
     let mut name = OsString::from(path);
@@ -183,6 +197,21 @@ mod tests {
         assert_eq!(find_holder(&path).unwrap(), None);
         DatabaseLock::take(&path).unwrap();
         assert!(!path.exists(), "taking the lock creates no database");
+    }
+
+    #[test]
+    fn a_lock_is_the_owners_of_the_database_and_stays_beside_it() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("postpeer.db");
+        let lock = beside(&path, ".lock");
+        DatabaseLock::take(&path).unwrap().discard();
+        assert!(!lock.exists());
+        std::fs::write(&path, "").unwrap();
+        // Only root can give files away.
+        let is_root = lchown(&path, Some(12_345), Some(12_345)).is_ok();
+        DatabaseLock::take(&path).unwrap().discard();
+        assert!(lock.exists(), "a broker may be about to take it");
+        assert_eq!(std::fs::metadata(&lock).unwrap().uid() == 12_345, is_root);
     }
 
     #[test]

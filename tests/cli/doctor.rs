@@ -306,12 +306,19 @@ fn check_tells_of_accounts_whose_platform_is_gone() {
 fn root_is_told_what_the_broker_cannot_use() {
     const BROKER: u32 = 4242;
     type Break = fn(&Instance);
-    let cases: [(&str, i32, &str, Break); 5] = [
+    let cases: [(&str, i32, &str, Break); 7] = [
         ("postpeer.keyring", 78, "chown 4242:4242", |broken| {
             chown(broken.path("postpeer.keyring"), Some(0), Some(0)).unwrap();
         }),
         ("postpeer.keyring", 78, "chmod u+rw", |broken| set_mode(broken, "postpeer.keyring", 0o200)),
         ("postpeer.db", 74, "chown 4242:4242", |broken| chown(broken.path("postpeer.db"), Some(0), Some(0)).unwrap()),
+        ("postpeer.db.ballast", 74, "chown 4242:4242", |broken| {
+            fs::write(broken.path("postpeer.db.ballast"), "").unwrap();
+            set_mode(broken, "postpeer.db.ballast", 0o600);
+        }),
+        ("postpeer.db.lock", 74, "chown 4242:4242", |broken| {
+            chown(broken.path("postpeer.db.lock"), Some(0), Some(0)).unwrap();
+        }),
         ("postpeer.toml", 78, "chown 4242:4242", |broken| set_mode(broken, "postpeer.toml", 0o600)),
         ("", 74, "chmod u+rw", |broken| set_mode(broken, "", 0o500)),
     ];
@@ -319,8 +326,8 @@ fn root_is_told_what_the_broker_cannot_use() {
         let instance = Instance::new();
         // Only root can give files away.
         chown(instance.dir.path(), Some(BROKER), Some(BROKER)).ok()?;
-        for file in contents(instance.dir.path()).keys() {
-            chown(file, Some(BROKER), Some(BROKER)).unwrap();
+        for file in fs::read_dir(instance.dir.path()).unwrap() {
+            chown(file.unwrap().path(), Some(BROKER), Some(BROKER)).unwrap();
         }
         chown(instance.path("postpeer.toml"), Some(0), Some(BROKER)).unwrap();
         set_mode(&instance, "postpeer.toml", 0o640);
@@ -338,6 +345,16 @@ fn root_is_told_what_the_broker_cannot_use() {
             assert!(found["message"].as_str().unwrap().contains("the broker runs as user 4242"), "{found}");
             assert!(found["remedy"].as_str().unwrap().starts_with(remedy), "{found}");
         }
+    }
+    // A fresh mount is root's, and the files in it are the broker's.
+    let Some(instance) = owned() else { return };
+    chown(instance.dir.path(), Some(0), Some(0)).unwrap();
+    set_mode(&instance, "", 0o755);
+    for command in ["check", "doctor"] {
+        let found = finding(&looked(&instance, command, 74), "permissions");
+        assert_eq!(found["subject"], instance.dir.path().to_str().unwrap(), "{found}");
+        assert!(found["message"].as_str().unwrap().contains("user 4242, who owns its database"), "{found}");
+        assert!(found["remedy"].as_str().unwrap().starts_with("chown 4242:4242"), "{found}");
     }
     // A folder that the broker would make, in one that is root's.
     let (Some(instance), root) = (owned(), tempfile::tempdir().unwrap()) else { return };

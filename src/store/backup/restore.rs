@@ -11,7 +11,7 @@
 use std::fs;
 use std::io;
 use std::iter;
-use std::os::unix::fs::{MetadataExt as _, chown};
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 use rusqlite::{Connection, ErrorCode, OpenFlags, TransactionBehavior};
@@ -25,10 +25,10 @@ use crate::domain::error_chain::sources;
 use crate::domain::keyring::{RecoveryWrap, WrappedKey};
 use crate::domain::time::Timestamp;
 use crate::failpoint;
-use crate::store::lock::beside;
+use crate::store::lock::{beside, give_to_owner};
 use crate::store::open::create::Unfinished;
 use crate::store::open::inspect::look;
-use crate::store::open::{Inspection, OpenError, REPLACED, directory_of, failed, inspect_copy, sync_directory};
+use crate::store::open::{Inspection, OpenError, REPLACED, failed, inspect_copy, sync_directory};
 use crate::store::schema::Schema;
 use crate::store::{DatabaseLock, DatabaseUse, audit, keyring, meta, recovery};
 
@@ -371,21 +371,6 @@ fn move_if_there(from: &Path, to: &Path) -> io::Result<()> {
         Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
         _ => Ok(()),
     }
-}
-
-/// Where root restores, the broker's user must own the file: the owner of the old one, or of its directory.
-fn give_to_owner(database: &Path, new: &Path) -> io::Result<()> {
-    let owner = fs::metadata(database).or_else(|_| fs::metadata(directory_of(database)))?;
-    let ours = fs::metadata(new)?;
-    if rustix::process::geteuid().is_root() && (owner.uid(), owner.gid()) != (ours.uid(), ours.gid()) {
-        chown(new, Some(owner.uid()), Some(owner.gid()))?;
-        // The lock is new where the database was missing.
-        let lock = beside(database, ".lock");
-        if lock.exists() {
-            chown(lock, Some(owner.uid()), Some(owner.gid()))?;
-        }
-    }
-    Ok(())
 }
 
 /// An error of preparing a copy: [`RestoreError::Damaged`] where SQLite found that only now.
