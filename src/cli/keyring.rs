@@ -107,7 +107,7 @@ pub(super) struct Recover {
 ///
 /// The broker must be stopped. Erases everything that is sealed: tokens, client secrets of apps, connections in
 /// progress. Profiles and accounts stay, and each account must be connected again by its owner. Revokes every access
-/// key. The database is copied first.
+/// key. The database is copied first: if the keyring is found, put it back and `postpeer restore` that copy.
 #[derive(Debug, Args)]
 #[command(after_help = "Example:\n  postpeer keyring forget --yes")]
 pub(super) struct Forget {
@@ -371,7 +371,10 @@ fn forget(arguments: &Forget, config: &Config) -> Result<(), Failure> {
     if !done.apps.is_empty() {
         say!("Apps whose client secrets must be set again (PATCH /v1/apps/ID): {}.", done.apps.join(", "));
     }
-    say!("The database as it was, for the day when the keyring is found: {}", done.copy.display());
+    say!(
+        "The database as it was: {}. If the keyring is found, put it back, and `postpeer restore` that file.",
+        done.copy.display()
+    );
     Ok(())
 }
 

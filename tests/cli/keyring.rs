@@ -263,6 +263,34 @@ fn a_forgetting_that_was_cut_off_is_finished_and_erases_nothing_more() {
     instance.serves();
 }
 
+/// The access keys too, but for those that were revoked before.
+#[test]
+fn a_keyring_that_is_found_again_brings_back_what_was_forgotten() {
+    let instance = Instance::new();
+    let revoked = succeeded(&instance.run(&["access-key", "create", "--name", "revoked"])).trim().to_owned();
+    let keyring = instance.path("postpeer.keyring");
+    let found = instance.path("found.keyring");
+    fs::copy(&keyring, &found).unwrap();
+    let listed = succeeded(&instance.run(&["access-key", "list"]));
+    let id = listed.lines().find(|line| line.contains("revoked")).unwrap().split_whitespace().next().unwrap();
+    succeeded(&instance.run(&["access-key", "revoke", id]));
+    fs::remove_file(&keyring).unwrap();
+    let output = instance.run(&["keyring", "forget", "--yes"]);
+    succeeded(&output);
+    assert!(text(&output.stderr).contains("`postpeer restore"), "{}", text(&output.stderr));
+    let copy = fs::read_dir(instance.dir.path()).unwrap().map(|entry| entry.unwrap().path());
+    let copy = copy.filter(|path| path.to_str().unwrap().contains(".before-forget-")).last().unwrap();
+
+    fs::rename(&found, &keyring).unwrap();
+    let output = instance.run(&["restore", copy.to_str().unwrap()]);
+    succeeded(&output);
+    assert!(!text(&output.stderr).contains("revoked here too"), "{}", text(&output.stderr));
+    let broker = Running::start(&mut instance.command(&["serve"]), "listening");
+    let works = |key: &str| super::status_line(&broker.url(), key).contains("200");
+    assert!(works(&instance.key) && !works(&revoked));
+    assert_eq!(broker.stop(Signal::TERM).0, Some(0));
+}
+
 #[test]
 fn only_the_databases_own_recovery_key_recovers_it() {
     let (instance, elsewhere) = Instance::recoverable();

@@ -1,5 +1,6 @@
 //! Keeps revoked what was revoked since a backup, when that is restored: access keys with the links that they made, and
-//! links. Of rows that are gone since, the audit trail tells.
+//! links. Of rows that are gone since, the audit trail tells. Those that `keyring forget` revoked work again: whoever
+//! restores a backup from before has found the keyring, and can tell the keys that the broker made.
 
 use rusqlite::Connection;
 
@@ -36,6 +37,11 @@ impl Revoked {
             revoked.links.extend(told(Action::LinkRevoked)?);
             revoked.profiles = told(Action::ProfileDeleted)?;
             revoked.projects = without_project(told(Action::ProjectDeleted)?);
+            let forgotten = Action::KeyringForgotten.into_str();
+            let forgotten = format!("SELECT '', '', at FROM audit /* every project */ WHERE action = '{forgotten}'");
+            let forgotten: Vec<i64> = list(db, &forgotten)?.into_iter().map(|(_, _, at)| at).collect();
+            revoked.access_keys.retain(|(_, at)| !forgotten.contains(at));
+            revoked.links.retain(|(_, _, at)| !forgotten.contains(at));
         }
         Ok(revoked)
     }
