@@ -15,7 +15,7 @@ use crate::app::{Ports, backup as app};
 use crate::broker::backups::SealedCheck;
 use crate::config::{Config, Environment};
 use crate::domain::error_chain::chain;
-use crate::store::backup::{Copy, Replaced};
+use crate::store::backup::{Copy, Replaced, Restored};
 
 /// Name of the file for standard output.
 const STDOUT: &str = "-";
@@ -38,9 +38,9 @@ pub(super) struct Backup {
 
 /// Put a backup in the database's place; the broker must be stopped
 ///
-/// FILE is checked first and stays as it is. The database that it replaces is kept under another name. Access keys
-/// that were revoked since the backup stay revoked. Accounts whose tokens were renewed since then may have to be
-/// reconnected.
+/// FILE is checked first and stays as it is. The database that it replaces is kept under another name. If that can be
+/// read, access keys and connect links that were revoked since the backup stay revoked; otherwise they work again.
+/// Accounts whose tokens were renewed since then may have to be reconnected.
 ///
 /// A copy of the database's file that was made while the broker ran is NOT a backup; use `postpeer backup`.
 #[derive(Debug, Args)]
@@ -166,21 +166,11 @@ pub(super) fn restore(arguments: &Restore, environment: &Environment) -> Result<
             "Warning: the database that was there is not the one of this backup, but another one. It is now {}.",
             kept.display()
         ),
-        Replaced::Unreadable { kept } => say!(
-            "The damaged database that was there is now {}, with its log. Access keys that were revoked since the backup work \
-             again, because it cannot be read: look at `postpeer access-key list`, and revoke them again.",
-            kept.display()
-        ),
+        Replaced::Unreadable { kept } => {
+            say!("The damaged database that was there is now {}, with its log.", kept.display());
+        }
     }
-    if restored.revoked_again > 0 {
-        say!("Access keys that were revoked since then, and are revoked here too: {}.", restored.revoked_again);
-    }
-    say!(
-        "What was made since then is gone: access keys, connected accounts, and a new recovery key: `postpeer keyring status` \
-         names the one that opens this database. What was deleted since then is back: projects (without keys that work, as \
-         far as the audit trail tells), disconnected accounts. Accounts whose tokens were renewed \
-         since then may have to be reconnected: their health says that a backup was restored."
-    );
+    say_what_changed(&restored);
     say!("Never run two brokers on copies of one database: they spend each other's tokens.");
     match &restored.unconfirmed {
         None => Ok(()),
@@ -192,7 +182,35 @@ pub(super) fn restore(arguments: &Restore, environment: &Environment) -> Result<
     }
 }
 
-/// True for the name of a file that is beside the database, or that SQLite may take for its own.
+/// What is gone, and what is back.
+fn say_what_changed(restored: &Restored) {
+    let is_told = matches!(restored.replaced, Replaced::Same { .. });
+    if restored.revoked_again > 0 {
+        say!("Access keys that were revoked since then, and are revoked here too: {}.", restored.revoked_again);
+    }
+    if let Some(key) = restored.active_again {
+        say!(
+            "Warning: data key {key} is active again. If you replaced it because it may have been read, run \
+             `postpeer keyring rotate` again."
+        );
+    }
+    if !is_told {
+        say!(
+            "Warning: nothing here tells what was revoked since then. Access keys and connect links that were revoked work \
+             again, those of deleted projects and profiles too: look at `postpeer access-key list`, and revoke them again. \
+             If you replaced the data key since then, because it may have been read, run `postpeer keyring rotate` again."
+        );
+    }
+    let projects = if is_told { " (without keys that work, as far as the audit trail tells)" } else { "" };
+    say!(
+        "What was made since then is gone: access keys, connected accounts, and a new recovery key: `postpeer keyring status` \
+         names the one that opens this database. What was deleted since then is back: projects{projects}, disconnected \
+         accounts. Accounts whose tokens were renewed since then may have to be reconnected: their health says that a backup \
+         was restored."
+    );
+}
+
+/// True for the name of the database or of a file beside it, or one that SQLite may take for its own.
 fn is_of_database(file: &Path, database: &Path) -> bool {
     let real = fs::canonicalize(database);
     let database = real.as_deref().unwrap_or(database);

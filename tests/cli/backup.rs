@@ -281,9 +281,11 @@ fn a_restore_keeps_what_it_replaces_and_revokes_again() {
     let output = kept.restore(&file);
     assert_eq!(succeeded(&output), "");
     let said = text(&output.stderr);
-    for told in ["It was taken at 20", ".replaced-20", "revoked here too: 1.", "reconnected"] {
+    for told in ["It was taken at 20", ".replaced-20", "revoked here too: 1.", "without keys that work", "reconnected"]
+    {
         assert!(said.contains(told), "{told}: {said}");
     }
+    assert!(!said.contains("Warning"), "{said}");
     assert!(fs::read(&file).unwrap() == backup, "the backup was changed");
     assert_eq!(kept.projects(), ["default", "before"]);
     assert_eq!(mode(&kept.instance.path("postpeer.db")), 0o600);
@@ -301,6 +303,70 @@ fn a_restore_keeps_what_it_replaces_and_revokes_again() {
     assert!(said.contains("does not say when it was taken") && said.contains("-wal"), "{said}");
     assert!(!said.contains("It was taken at"), "{said}");
     assert_eq!(kept.projects(), ["default", "before", "after"], "the way back");
+}
+
+/// Without the database from before, nothing tells what was revoked since the backup.
+#[test]
+fn a_restore_says_so_where_revoked_keys_work_again() {
+    let instance = Instance::new();
+    let elsewhere = tempfile::tempdir().unwrap();
+    let file = elsewhere.path().join("one.db").to_str().unwrap().to_owned();
+    succeeded(&instance.run(&["backup", &file]));
+    let id = succeeded(&instance.run(&["access-key", "list"]));
+    let id = id.lines().nth(1).unwrap().split_whitespace().next().unwrap().to_owned();
+    let database = instance.path("postpeer.db");
+    let cases: [(&str, &dyn Fn()); 3] = [
+        ("no database in its place", &|| fs::remove_file(&database).unwrap()),
+        ("but another one", &|| {
+            fs::remove_file(&database).unwrap();
+            succeeded(&instance.run(&["init"]));
+        }),
+        ("The damaged database", &|| fs::write(&database, "damaged").unwrap()),
+    ];
+    for (told, lose) in cases {
+        succeeded(&instance.run(&["access-key", "revoke", &id]));
+        lose();
+        let output = instance.run(&["restore", &file]);
+        succeeded(&output);
+        let said = text(&output.stderr);
+        assert!(said.contains(told), "{told}: {said}");
+        assert!(said.contains("Access keys and connect links that were revoked work again"), "{told}: {said}");
+        assert!(!said.contains("without keys that work"), "{told}: {said}");
+        let broker = Running::start(&mut instance.command(&["serve"]), "listening");
+        assert!(super::status_line(&broker.url(), &instance.key).contains("200"), "{told}");
+        assert_eq!(broker.stop(Signal::TERM).0, Some(0));
+    }
+}
+
+#[test]
+fn a_restore_says_so_where_a_replaced_data_key_is_active_again() {
+    let instance = Instance::new();
+    let elsewhere = tempfile::tempdir().unwrap();
+    let [older, newer] = ["older.db", "newer.db"].map(|name| elsewhere.path().join(name).to_str().unwrap().to_owned());
+    succeeded(&instance.run(&["backup", &older]));
+    succeeded(&instance.run(&["keyring", "rotate"]));
+    succeeded(&instance.run(&["keyring", "retire", "1"]));
+    succeeded(&instance.run(&["backup", &newer]));
+    for (file, is_told) in [(&newer, false), (&older, true), (&newer, false)] {
+        let output = instance.run(&["restore", file]);
+        succeeded(&output);
+        let said = text(&output.stderr);
+        assert_eq!(said.contains("Warning: data key 1 is active again"), is_told, "{file}: {said}");
+    }
+}
+
+#[test]
+fn a_refused_restore_leaves_no_lock_where_no_database_is() {
+    let kept = Kept::new();
+    let file = kept.backed_up("one.db");
+    for name in ["postpeer.db", "postpeer.db.lock"] {
+        fs::remove_file(kept.instance.path(name)).unwrap();
+    }
+    fs::copy(Instance::new().path("postpeer.keyring"), kept.instance.path("postpeer.keyring")).unwrap();
+    let before = files(kept.instance.dir.path());
+    let said = refused(&kept.restore(&file), 78);
+    assert!(said.contains("Nothing was changed"), "{said}");
+    assert_unchanged(&before, &files(kept.instance.dir.path()), &said);
 }
 
 #[test]

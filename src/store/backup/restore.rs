@@ -22,7 +22,7 @@ use super::revoked::Revoked;
 use super::{BackupError, copy_pages, free_name, open_copy, record};
 use crate::domain::audit::{Action, By, Entry};
 use crate::domain::error_chain::sources;
-use crate::domain::keyring::{RecoveryWrap, WrappedKey};
+use crate::domain::keyring::{KeyState, RecoveryWrap, WrappedKey};
 use crate::domain::time::Timestamp;
 use crate::failpoint;
 use crate::store::lock::{beside, give_to_owner};
@@ -86,6 +86,8 @@ pub struct Restored {
     /// `None` where the file does not say: another program copied it, or it is of an early release.
     pub taken_at: Option<Timestamp>,
     pub replaced: Replaced,
+    /// Data key that is active again, because the replaced database had a later one.
+    pub active_again: Option<u32>,
     /// Access keys that were revoked since the backup, and are revoked again.
     pub revoked_again: usize,
     /// The disk did not confirm the new names: a power cut may bring the old database back.
@@ -204,6 +206,7 @@ impl Candidate {
     pub fn install(self, outcome: &'static str, now: Timestamp) -> Result<Restored, RestoreError> {
         let old = Old::close(&self.database)?;
         let (taken_at, revoked_again) = self.prepare(&old, outcome, now)?;
+        let active_again = old.key_before(&self.inspection);
         failpoint::reach("restore_prepared");
         let io = |source| OpenError::Io { path: self.database.clone(), source };
         give_to_owner(&self.database, self.path()).map_err(io)?;
@@ -233,7 +236,7 @@ impl Candidate {
             }
         };
         failpoint::reach("restore_in_place");
-        Ok(Restored { taken_at, replaced, revoked_again, unconfirmed, _alone: self.alone })
+        Ok(Restored { taken_at, replaced, active_again, revoked_again, unconfirmed, _alone: self.alone })
     }
 
     /// Returns when the backup was taken, as far as it says, and how many keys were revoked again.
@@ -268,6 +271,8 @@ enum Old {
     Missing,
     Readable {
         db_id: Uuid,
+        /// The active data key.
+        active_key: Option<u32>,
         revoked: Revoked,
     },
     /// Damaged, so that its log is not folded in.
@@ -294,14 +299,15 @@ impl Old {
         }
         match fold(path).and_then(|db| {
             let db_id = meta::get_db_id(&db).ok();
+            let active_key = keyring::list(&db).ok().and_then(|keys| active_key(&keys));
             let revoked = Revoked::read(&db)?;
             db.close().map_err(|(_, error)| error)?;
-            Ok((db_id, revoked))
+            Ok((db_id, active_key, revoked))
         }) {
             // Whoever still has it open keeps the log there.
             Ok(_) if beside(path, "-wal").exists() => Err(RestoreError::InUse { path: path.to_owned() }),
-            Ok((Some(db_id), revoked)) => Ok(Self::Readable { db_id, revoked }),
-            Ok((None, _)) => Ok(Self::Unreadable),
+            Ok((Some(db_id), active_key, revoked)) => Ok(Self::Readable { db_id, active_key, revoked }),
+            Ok((None, ..)) => Ok(Self::Unreadable),
             Err(error) => match error.sqlite_error_code() {
                 Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => {
                     Err(RestoreError::InUse { path: path.to_owned() })
@@ -312,6 +318,17 @@ impl Old {
             },
         }
     }
+
+    /// The active data key of a copy, where this database had a later one.
+    fn key_before(&self, copy: &Inspection) -> Option<u32> {
+        let Self::Readable { db_id, active_key: Some(later), .. } = self else { return None };
+        active_key(&copy.wrapped_keys).filter(|key| *db_id == copy.db_id && key < later)
+    }
+}
+
+/// The data key that seals new values.
+fn active_key(keys: &[WrappedKey]) -> Option<u32> {
+    keys.iter().find(|key| key.state == KeyState::Active).map(|key| key.dek_id)
 }
 
 fn fold(path: &Path) -> rusqlite::Result<Connection> {
