@@ -120,13 +120,13 @@ fn check_stdout() -> Result<(), Failure> {
 /// Fails where a backup may not be written to this file, or cannot.
 fn check_new_file(file: &Path, database: &Path) -> Result<(), Failure> {
     let (shown, folder) = (file.display(), folder_of(file));
-    if file.symlink_metadata().is_ok() {
-        let message = format!("{shown} exists already and was not changed: name another file, or move it away");
-        return Err(Failure::new(Exit::CannotCreate, message));
-    }
     if is_of_database(file, database) {
         let message = format!("{shown} is the name of a file that belongs to the database: name another file");
         return Err(Failure::new(Exit::Usage, message));
+    }
+    if file.symlink_metadata().is_ok() {
+        let message = format!("{shown} exists already and was not changed: name another file, or move it away");
+        return Err(Failure::new(Exit::CannotCreate, message));
     }
     if !folder.is_dir() {
         let message = format!("there is no folder {}: make it, or name a file elsewhere", folder.display());
@@ -215,7 +215,7 @@ fn is_of_database(file: &Path, database: &Path) -> bool {
     let real = fs::canonicalize(database);
     let database = real.as_deref().unwrap_or(database);
     let folder = |path: &Path| fs::canonicalize(folder_of(path)).ok();
-    let ours = ["-wal", "-shm", "-journal", ".lock", ".ballast", ".new", ".restoring"];
+    let ours = ["", "-wal", "-shm", "-journal", ".lock", ".ballast", ".new", ".restoring"];
     folder(file) == folder(database)
         && ours.iter().any(|ending| beside(database, ending).file_name() == file.file_name())
 }

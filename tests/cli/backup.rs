@@ -531,12 +531,18 @@ fn a_restore_and_a_command_never_have_the_database_at_the_same_time() {
 fn a_backup_is_no_file_of_the_database() {
     let kept = Kept::new();
     let before = kept.files();
-    for ending in ["-wal", "-shm", "-journal", ".new", ".restoring"] {
-        let name = format!("postpeer.db{ending}");
-        let said = refused(&kept.instance.run(&["backup", kept.instance.path(&name).to_str().unwrap()]), 64);
-        assert!(said.contains("belongs to the database"), "{said}");
-    }
+    let refuse = || {
+        for ending in ["", "-wal", "-shm", "-journal", ".lock", ".ballast", ".new", ".restoring"] {
+            let name = format!("postpeer.db{ending}");
+            let said = refused(&kept.instance.run(&["backup", kept.instance.path(&name).to_str().unwrap()]), 64);
+            assert!(said.contains("belongs to the database"), "{said}");
+        }
+    };
+    refuse();
     assert_unchanged(&before, &kept.files(), "");
+    let broker = kept.serve();
+    refuse();
+    assert_eq!(broker.stop(Signal::TERM).0, Some(0));
 }
 
 #[test]
