@@ -61,7 +61,7 @@ pub(super) struct Restore {
 }
 
 pub(super) fn back_up(arguments: &Backup, environment: &Environment) -> Result<(), Failure> {
-    let config = arguments.config.load(environment).inspect(warn_of_another)?;
+    let config = arguments.config.load_set_up(environment).inspect(warn_of_another)?;
     process::harden();
     let file = &arguments.file;
     let is_stdout = file.as_os_str() == STDOUT;

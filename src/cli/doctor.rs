@@ -8,7 +8,6 @@ mod database;
 mod surroundings;
 
 use std::io::{self, IsTerminal as _, Write as _};
-use std::path::Path;
 
 use clap::Args;
 
@@ -43,21 +42,23 @@ pub(super) struct Arguments {
 pub(super) fn run(arguments: &Arguments, environment: &Environment) -> Result<(), Failure> {
     process::harden();
     let findings = match arguments.config.read(environment) {
-        Ok(config) => examine(&config, arguments.config.file(environment).as_deref(), &SystemClock),
+        Ok(config) => examine(&config, &arguments.config, environment, &SystemClock),
         Err(error) => mistakes(&error),
     };
     output::result(&if arguments.json { as_json(&findings).to_string() } else { as_text(&findings) })?;
     conclude(&findings)
 }
 
-fn examine(config: &Config, config_file: Option<&Path>, clock: &dyn Clock) -> Vec<Finding> {
+fn examine(config: &Config, source: &ConfigFile, environment: &Environment, clock: &dyn Clock) -> Vec<Finding> {
+    let config_file = source.file(environment);
+    let config_file = config_file.as_deref();
     let mut findings = warnings(config, clock);
     if findings.is_empty() {
         let file = config_file.map_or_else(|| "the environment".to_owned(), |file| file.display().to_string());
         findings.push(Finding::ok("configuration", file, "no mistakes, no warnings"));
     }
     let progress = Progress::new();
-    let mut found = database::examine(config, &progress);
+    let mut found = database::examine(config, source, &progress);
     progress.end();
     findings.append(&mut found.findings);
     let holder = holder(config, &mut findings);

@@ -158,7 +158,7 @@ pub(super) fn keyring_finding(config: &Config, error: KeyringError) -> Finding {
 pub(super) fn database_finding(config: &Config, check: &'static str, error: OpenError) -> Finding {
     let remedy = match &error {
         OpenError::Damaged { .. } => "postpeer restore FILE".to_owned(),
-        OpenError::Missing { .. } => "postpeer restore FILE, or postpeer init for a new one".to_owned(),
+        OpenError::Missing { .. } => "mount its volume, or postpeer restore FILE".to_owned(),
         OpenError::WorldWritable { directory } => format!("chmod o-w {}", quoted(directory)),
         _ => String::new(),
     };

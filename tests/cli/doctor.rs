@@ -377,6 +377,21 @@ fn root_is_told_what_the_broker_cannot_use() {
 }
 
 #[test]
+fn a_lost_volume_is_told_alike_by_all() {
+    let instance = Instance::new();
+    for name in ["postpeer.db", "postpeer.keyring"] {
+        fs::remove_file(instance.path(name)).unwrap();
+    }
+    for arguments in [&["serve"][..], &["check"], &["doctor"], &["backup", "/nonexistent/one.db"]] {
+        let output = instance.run(arguments);
+        let said = [text(&output.stdout), text(&output.stderr)].concat();
+        assert_eq!(output.status.code(), Some(78), "{arguments:?}: {said}");
+        assert!(said.contains("If it ran before, mount their volume"), "{arguments:?}: {said}");
+        assert!(!said.contains("keyring recover"), "{arguments:?}: {said}");
+    }
+}
+
+#[test]
 fn check_tells_who_has_the_address() {
     let instance = Instance::new();
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();

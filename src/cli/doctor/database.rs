@@ -12,7 +12,7 @@ use crate::broker::connection_rows::count_forged;
 use crate::broker::key_rows::list_forged;
 use crate::cli::failure::{Exit, Failure};
 use crate::cli::finding::Finding;
-use crate::cli::settings::{database_finding, keyring_finding};
+use crate::cli::settings::{ConfigFile, database_finding, keyring_finding};
 use crate::config::Config;
 use crate::domain::time::Timestamp;
 use crate::store::survey::Survey;
@@ -31,8 +31,12 @@ pub(super) struct Found {
     pub(super) newest: Option<Timestamp>,
 }
 
-pub(super) fn examine(config: &Config, progress: &Progress) -> Found {
+pub(super) fn examine(config: &Config, source: &ConfigFile, progress: &Progress) -> Found {
     let mut found = Found { findings: Vec::new(), keyring: None, db_id: None, newest: None };
+    if let Err(failure) = source.check_set_up(config) {
+        found.findings.push(Finding::failure("database", config.database.display(), failure));
+        return found;
+    }
     match KeyringFile::load(&config.keyring) {
         Ok(keyring) => found.keyring = Some(keyring),
         Err(error) => found.findings.push(keyring_finding(config, error)),
