@@ -422,7 +422,7 @@ impl Failure {
             },
             Self::TokensUnreadable => Texts {
                 what_happened: "The stored tokens of this account do not open.",
-                next_step: "Restore the database and its keyring from one backup, or connect the account again.",
+                next_step: "Restore a backup from before, with the keyring as it is, or connect the account again.",
             },
         }
     }

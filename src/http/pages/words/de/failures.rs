@@ -213,7 +213,7 @@ const fn sentences(failure: Failure) -> (&'static str, &'static str) {
         ),
         F::TokensUnreadable => (
             "Die gespeicherten Tokens dieses Kontos lassen sich nicht öffnen.",
-            "Stellen Sie Datenbank und Schlüsselbund aus derselben Sicherung wieder her, oder verbinden Sie das Konto neu.",
+            "Stellen Sie eine frühere Sicherung mit dem jetzigen Schlüsselbund wieder her, oder verbinden Sie das Konto neu.",
         ),
     }
 }
