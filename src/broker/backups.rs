@@ -22,7 +22,7 @@ use crate::domain::audit::{Action, By, DONE, Entry, UNREADABLE_VALUES};
 use crate::domain::error_chain::chain;
 use crate::domain::time::Timestamp;
 use crate::store::backup::{self, BackupError};
-use crate::store::sealed::{Stored, for_each_sealed};
+use crate::store::sealed::{Stored, for_each_sealed, name_row};
 use crate::store::{self, Inspection, OpenError, audit, meta};
 use crate::vault::{self, KeyringFile, Place, Vault};
 
@@ -64,7 +64,7 @@ pub struct SealedCheck {
     pub values: u64,
     /// Number of values that do not open.
     pub unreadable: u64,
-    /// The row of the first of them, and why it does not open.
+    /// The row of the first of them with its accounts, and why it does not open.
     pub first: Option<(String, vault::Error)>,
 }
 
@@ -85,13 +85,15 @@ pub fn open_all(file: &Path, vault: &Vault) -> Result<SealedCheck, OpenError> {
     let mut check = SealedCheck::default();
     for_each_sealed(file, |value| {
         check.values += 1;
+    let mut first = None;
         if let Err(error) = open_one(&value, vault) {
             check.unreadable += 1;
-            check.first.get_or_insert((value.row, error));
+            first.get_or_insert((value, error));
         }
     })?;
     Ok(check)
 }
+    check.first = first.map(|(value, error)| Ok::<_, OpenError>((name_row(file, &value)?, error))).transpose()?;
 
 /// Checks that a copy needs no key that was removed from the keyring while it was made. A keyring that cannot be read
 /// says nothing.

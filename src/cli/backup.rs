@@ -95,7 +95,7 @@ pub(super) fn back_up(arguments: &Backup, environment: &Environment) -> Result<(
             Exit::Data,
             format!(
                 "the backup was made, but {} of its {} sealed values do not open, as in the database itself; the first is in row \
-                 {row}: {}. Reconnect or disconnect those accounts",
+                 {row}: {}. `postpeer doctor` lists them: reconnect or disconnect those accounts",
                 check.unreadable,
                 check.values,
                 chain(error)
@@ -224,7 +224,7 @@ fn report_values(check: &SealedCheck) {
     match &check.first {
         None => say!("It is undamaged, and all {} sealed values open with the keyring.", check.values),
         Some((row, error)) => say!(
-            "Warning: {} of its {} sealed values do not open, the first in row {row}: {}.",
+            "Warning: {} of its {} sealed values do not open, the first in row {row}: {}. `postpeer doctor` lists them.",
             check.unreadable,
             check.values,
             chain(error)

@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use rusqlite::{Connection, Row, Transaction, named_params};
+use rusqlite::{Connection, OptionalExtension as _, Row, Transaction, named_params};
 
 use super::Error;
 use super::columns::{Fields, all, change, change_one, count, one, signed};
@@ -244,7 +244,33 @@ pub fn for_each_sealed(path: &Path, visit: impl FnMut(Stored)) -> Result<(), Ope
     for_each_in(&db, visit).map_err(|error| failed(path, error))
 }
 
+/// The row of a value in a file, with the accounts whose tokens the value is:
+/// `grant_… (facebook int_…, int_… of project default)`.
+pub fn name_row(path: &Path, value: &Stored) -> Result<String, OpenError> {
+    let (db, _) = look(path, Schema::embedded().version())?;
+    name_row_in(&db, value).map_err(|error| failed(path, error))
+}
+
 /// The same for a database that is open.
+pub(super) fn name_row_in(db: &Connection, value: &Stored) -> rusqlite::Result<String> {
+    let [project, ..] = &value.owner;
+    let named: Option<(String, String, String)> = db
+        .query_row(
+            "SELECT i.platform, group_concat(i.id, ', ' ORDER BY i.id), p.name
+             FROM integrations AS i JOIN projects AS p ON p.id = i.project_id
+             WHERE i.project_id = :project AND (i.grant_id = :row OR i.id = :row) GROUP BY i.grant_id",
+            named_params! {":project": project, ":row": value.row},
+            |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)),
+        )
+        .optional()?;
+    let row = &value.row;
+    Ok(named.map_or_else(
+        || row.clone(),
+        |(platform, accounts, project)| format!("{row} ({platform} {accounts} of project {project})"),
+    ))
+}
+
+/// Hands every value of a database that is open to `visit`.
 pub(super) fn for_each_in(db: &Connection, mut visit: impl FnMut(Stored)) -> rusqlite::Result<()> {
     SEALED.iter().try_for_each(|column| column.for_each(db, &mut visit))
 }

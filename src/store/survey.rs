@@ -91,6 +91,15 @@ impl Survey {
         sealed::for_each_in(&self.db, visit).map_err(|error| failed(&self.path, error))
     }
 
+    /// The row of a value, as [`sealed::name_row`] names it.
+    ///
+    /// # Errors
+    ///
+    /// The file cannot be read.
+    pub fn name_row(&self, value: &Stored) -> Result<String, OpenError> {
+        sealed::name_row_in(&self.db, value).map_err(|error| failed(&self.path, error))
+    }
+
     /// Runs `look` on the snapshot, unless the schema is an older one.
     ///
     /// # Errors

@@ -15,12 +15,16 @@ use crate::cli::finding::Finding;
 use crate::cli::settings::{ConfigFile, database_finding, keyring_finding};
 use crate::config::Config;
 use crate::domain::time::Timestamp;
+use crate::store::sealed::Stored;
 use crate::store::survey::Survey;
 use crate::store::{self, Inspection, schema_version};
 use crate::vault::{self, KeyringFile, Vault};
 
-/// Most kinds of damage, and most rows of a column, that are listed.
+/// Most kinds of damage that are listed.
 const LISTED: usize = 5;
+
+/// Most rows of a column that are listed: somebody must be told of each.
+const LISTED_ROWS: usize = 100;
 
 /// The findings, and what the other checks need of the database.
 pub(super) struct Found {
@@ -133,7 +137,7 @@ const RESTORE: &str = "postpeer restore FILE";
 /// The values of a column that do not open.
 struct Unopened {
     number: u64,
-    rows: Vec<String>,
+    rows: Vec<Stored>,
     first: vault::Error,
 }
 
@@ -151,8 +155,8 @@ fn sealed_values(config: &Config, survey: &Survey, vault: &Vault, progress: &Pro
                 first,
             });
             of_column.number += 1;
-            if of_column.rows.len() < LISTED {
-                of_column.rows.push(value.row);
+            if of_column.rows.len() < LISTED_ROWS {
+                of_column.rows.push(value);
             }
         }
     });
@@ -164,7 +168,9 @@ fn sealed_values(config: &Config, survey: &Survey, vault: &Vault, progress: &Pro
     }
     let findings = unopened.into_iter().map(|((table, column), Unopened { number, rows, first })| {
         let more = if number > rows.len() as u64 { ", …" } else { "" };
-        let message = format!("{number} do not open, in rows {}{more}: {first}", rows.join(", "));
+        let name = |value: &Stored| survey.name_row(value).unwrap_or_else(|_| value.row.clone());
+        let named: Vec<String> = rows.iter().map(name).collect();
+        let message = format!("{number} do not open, in rows {}{more}: {first}", named.join(", "));
         Finding::error(Exit::Data, check, format!("{table}.{column}"), message).remedy(remedy_of_values(table))
     });
     findings.collect()
