@@ -10,20 +10,22 @@
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
+use super::core::count_failure;
 use super::error::What;
 use super::refresher::NotRefreshed;
 use super::{Broker, Caller, Error, integrations as cases};
 use crate::domain::eager_refreshes::is_hardly_used;
+use crate::domain::error_chain::chain;
 use crate::domain::failure::Failure;
 use crate::domain::grant::{AuthStatus, FailureReason, TokenSet};
-use crate::domain::id::IntegrationId;
+use crate::domain::id::{IntegrationId, ProjectId};
 use crate::domain::integration::AccountTokens;
 use crate::domain::refresh_failure::RefreshFailure;
 use crate::domain::renewal::Renewal;
 use crate::domain::secret::SecretString;
 use crate::domain::time::Timestamp;
-use crate::store::{Connection, integrations};
-use crate::vault::{Owner, Place};
+use crate::store::{self, Connection, Transaction, grants, integrations};
+use crate::vault::{self, Owner, Place};
 
 /// How long a token must last when the caller does not say.
 const USUAL_LIFE: Duration = Duration::from_mins(5);
@@ -198,6 +200,7 @@ impl Broker {
             // Another refresh may have ended since it was read.
             found = seen(read().await?)?;
             if !self.generations.admit(found.grant_id, found.grant_generation) {
+                self.record_unreadable(project, &found).await;
                 return Err(self.went_back(found.grant_id).into());
             }
         }
@@ -225,11 +228,43 @@ impl Broker {
             }
             (None, None) => return Err(self.reconnect_required(&found)),
         };
-        let tokens = self.vault.open_tokens(&place, sealed)?;
+        let tokens = match self.vault.open_tokens(&place, sealed) {
+            Ok(tokens) => tokens,
+            Err(error) => {
+                // Another process may have made a data key a moment ago. The grant knows nothing of an account's own token.
+                if !matches!(error, vault::Error::UnknownKey { .. }) && found.own.tokens.is_none() {
+                    self.record_unreadable(project_id, &found).await;
+                }
+                return Err(error.into());
+            }
+        };
         self.record_read(caller, &found).await?;
         metrics::counter!("postpeer_tokens_vended_total", "platform" => found.platform.clone()).increment(1);
         let TokenSet { access_token, token_type, service_url, .. } = tokens;
         Ok(VendedToken { account: found, access_token, token_type, expires_at, service_url })
+    }
+
+    /// Records that the tokens of an account's grant do not open, so that its health tells before a refresh is due.
+    async fn record_unreadable(&self, project: ProjectId, found: &AccountTokens) {
+        let kind = Failure::TokensUnreadable;
+        if found.trouble.as_ref().is_some_and(|trouble| trouble.kind == kind) {
+            return;
+        }
+        let (id, generation, now) = (found.grant_id, found.grant_generation, self.clock.now());
+        let record = move |tx: &Transaction<'_>| {
+            let trouble = RefreshFailure::unasked(kind, now);
+            grants::change(tx, project, id, generation, |grant| grant.unreadable(trouble))
+        };
+        match self.store.write(record).await {
+            Ok(()) => {
+                count_failure(kind, &found.platform);
+            }
+            // Disconnected, or connected anew.
+            Err(store::Error::NotChanged) => {}
+            Err(error) => {
+                tracing::warn!(grant.id = %id, error = %chain(&error), "cannot record that tokens do not open");
+            }
+        }
     }
 
     fn reconnect_required(&self, found: &AccountTokens) -> Error {

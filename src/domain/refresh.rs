@@ -215,6 +215,16 @@ impl Grant {
         Ok(Self { due_at: None, trouble: Some(trouble), ..active })
     }
 
+    /// Records that the stored tokens do not open, as a caller found before a refresh did. The next refresh stays due when
+    /// it was.
+    ///
+    /// # Errors
+    ///
+    /// The grant has ended.
+    pub fn unreadable(self, trouble: RefreshFailure) -> Result<Self, InvalidTransition> {
+        Ok(Self { trouble: Some(trouble), ..self.active()? })
+    }
+
     /// Records that the access token, which renewed itself, has expired by the platform's word. The grant's status
     /// follows from its times.
     ///

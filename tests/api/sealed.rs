@@ -1,7 +1,10 @@
 //! An attacker who can write to the database file but has no key: moves sealed values, restores old ones, changes
 //! bytes. Everything fails closed. A changed value is refused with a clean answer, and nothing else is affected.
 
+use postpeer::app::{self, Ports};
+use postpeer::broker::Caller;
 use postpeer::sandbox::{self, Answer, Recorded, Step};
+use postpeer::store::survey::Survey;
 use rusqlite::params;
 use serde_json::json;
 
@@ -122,6 +125,47 @@ async fn no_changed_byte_is_taken() {
         assert_refused(&broker, "acme", &id).await;
     }
     assert_intact(&broker, "acme", &untouched).await;
+}
+
+/// Accounts are known by their own id, and a row of tokens by its grant's.
+#[tokio::test(flavor = "multi_thread")]
+async fn accounts_whose_tokens_do_not_open_are_named_and_count_as_failing() {
+    let broker = TestBroker::start().await;
+    let (id, untouched) = (broker.connect("twitter", "").await, broker.connect("youtube", "").await);
+    let (row, mut tokens, _) = grant(&broker, &id);
+    *tokens.last_mut().unwrap() ^= 1;
+    set_tokens(&broker, &row, &tokens);
+    let named = format!("{row} (twitter {id} of project default)");
+    let ports = Ports::system();
+    let (copy, check) = app::backup::back_up(broker.config(), &ports, broker.dir.path().join("copy")).unwrap();
+    assert_eq!((check.unreadable, check.first.unwrap().0.as_str()), (1, named.as_str()));
+    copy.publish(&broker.dir.path().join("copy.db")).unwrap();
+    let survey = Survey::open(&broker.dir.path().join("copy.db")).unwrap();
+    let mut rows = Vec::new();
+    survey.for_each_sealed(|value| rows.push(survey.name_row(&value).unwrap())).unwrap();
+    assert!(rows.contains(&named) && rows.iter().any(|row| row.contains(&untouched)), "{rows:?}");
+
+    let listed = async || {
+        let caller = Caller::operator(broker.broker().list_projects().await.unwrap()[0].id);
+        let (failing, _) = broker.broker().list_newest(&caller, (None, true), None, 9).await.unwrap();
+        failing.iter().map(|account| account.integration.id.to_string()).collect::<Vec<_>>()
+    };
+    let due = "SELECT due_at FROM grants WHERE platform = 'twitter'";
+    let due_at = || broker.sql().query_row(due, [], |row| row.get::<_, i64>(0)).unwrap();
+    let before = due_at();
+    assert_eq!(listed().await, [""; 0]);
+    for _ in 0..2 {
+        assert_eq!(broker.token(&id, "").await.code(), "sealed_value_rejected");
+    }
+    assert_eq!(listed().await, [id.as_str()]);
+    let health = broker.detail(&id).await["health"].clone();
+    assert_eq!(
+        (&health["state"], &health["lastError"]["code"]),
+        (&json!("refresh_failing"), &json!("tokens_unreadable"))
+    );
+    assert_eq!(due_at(), before);
+    assert_eq!(broker.connect("twitter", "").await, id);
+    assert_eq!(listed().await, [""; 0]);
 }
 
 /// A consent without a refresh token keeps the stored one, but reconnecting is the way out where that does not open.
