@@ -2,10 +2,11 @@
 //!
 //! A backup is named for its database and its time, `postpeer-20260503T083336Z.db`, and the names are the schedule: the
 //! newest tells when the next is due, whatever happened to the broker in between. A copy in which some sealed values do
-//! not open is kept as `postpeer-20260503T083336Z.unreadable.db`. Invariants: only copies of this database are counted
-//! and deleted, by the id in the file; nothing is deleted unless a new copy is there, and no good copy for an
-//! unreadable one; a failure disturbs nobody, and is logged and counted. At most one attempt runs in a process, even
-//! while a reload replaces the loop that began it: such an attempt gives up before its next step.
+//! not open is kept as `postpeer-20260503T083336Z.unreadable.db`, and tried again as after a failure: then only a good
+//! one is kept, until the next is due. Invariants: only copies of this database are counted and deleted, by the id in
+//! the file; nothing is deleted unless a new copy is there, and no good copy for an unreadable one; a failure disturbs
+//! nobody, and is logged and counted. At most one attempt runs in a process, even while a reload replaces the loop that
+//! began it: such an attempt gives up before its next step.
 
 use std::fs::{self, DirBuilder};
 use std::io;
@@ -29,7 +30,7 @@ use crate::vault::{self, KeyringFile, Place, Vault};
 /// Interval between checks of the schedule. Short, because somebody may set the clock at any time.
 const LOOK_EVERY: Duration = Duration::from_mins(1);
 
-/// Pause after a backup that failed.
+/// Pause after a backup that failed, or in which some sealed values do not open.
 const AGAIN_AFTER: Duration = Duration::from_mins(10);
 
 /// Ending of the name of a backup in which some sealed values do not open, before `.db`.
@@ -46,8 +47,9 @@ pub struct BackupSchedule {
     pub keep: usize,
 }
 
-/// Held by the thread of an attempt until its end, because all attempts use one temporary file.
-pub(super) type OneAtATime = Arc<Mutex<()>>;
+/// Held by the thread of an attempt until its end, because all attempts use one temporary file: when the last attempt
+/// found values that do not open.
+pub(super) type OneAtATime = Arc<Mutex<Option<Timestamp>>>;
 
 /// A backup that the schedule made.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -83,17 +85,17 @@ impl SealedCheck {
 /// The file cannot be read.
 pub fn open_all(file: &Path, vault: &Vault) -> Result<SealedCheck, OpenError> {
     let mut check = SealedCheck::default();
+    let mut first = None;
     for_each_sealed(file, |value| {
         check.values += 1;
-    let mut first = None;
         if let Err(error) = open_one(&value, vault) {
             check.unreadable += 1;
             first.get_or_insert((value, error));
         }
     })?;
+    check.first = first.map(|(value, error)| Ok::<_, OpenError>((name_row(file, &value)?, error))).transpose()?;
     Ok(check)
 }
-    check.first = first.map(|(value, error)| Ok::<_, OpenError>((name_row(file, &value)?, error))).transpose()?;
 
 /// Checks that a copy needs no key that was removed from the keyring while it was made. A keyring that cannot be read
 /// says nothing.
@@ -181,10 +183,10 @@ impl Broker {
         let keyring = self.settings.keyring.clone();
         let work = move || -> Result<Option<SealedCheck>, BackupError> {
             // An attempt from before a reload ends first.
-            let _alone = alone.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut found_unreadable = alone.lock().unwrap_or_else(PoisonError::into_inner);
             let now = clock.now();
             let made = Made { schedule: &schedule, db_id };
-            made.make_if_due(&vault, &keyring, now, &|| stop.is_cancelled())
+            made.make_if_due(&vault, &keyring, now, &mut found_unreadable, &|| stop.is_cancelled())
                 .map_err(|error| told_apart(error, &schedule.dir))
         };
         let Some(check) = store::on_blocking_thread(work).await?? else { return Ok(()) };
@@ -251,31 +253,41 @@ impl Made<'_> {
         Ok(found)
     }
 
-    /// `None` when none is due.
+    /// `None` when none was kept. Until one is due after another with values that do not open, only a good one is kept.
     fn make_if_due(
         &self,
         vault: &Vault,
         keyring: &Path,
         now: Timestamp,
+        found_unreadable: &mut Option<Timestamp>,
         is_stopping: &dyn Fn() -> bool,
     ) -> Result<Option<SealedCheck>, BackupError> {
         // One from the future was made while the clock was ahead.
-        let newest = self.list()?.into_iter().map(|made| made.taken_at).find(|time| *time <= now);
-        if newest.is_some_and(|newest| now < newest.plus(self.schedule.every)) {
+        let newest = self.list()?.into_iter().find(|made| made.taken_at <= now);
+        let newest = newest.filter(|newest| now < newest.taken_at.plus(self.schedule.every));
+        let is_due = newest.is_none();
+        let was_tried = found_unreadable.is_some_and(|at| at <= now && now < at.plus(AGAIN_AFTER));
+        if newest.is_some_and(|newest| newest.is_good || was_tried) {
             return Ok(None);
         }
-        let check = self.make(vault, keyring, now, is_stopping)?;
+        let (check, path) = self.make(vault, keyring, now, is_due, is_stopping)?;
+        *found_unreadable = (check.unreadable > 0).then_some(now);
+        if path.is_none() {
+            return Ok(None);
+        }
         self.delete_old(now)?;
         Ok(Some(check))
     }
 
+    /// `keeps_unreadable`: also where some values do not open. Returns the path of the copy that was kept.
     fn make(
         &self,
         vault: &Vault,
         keyring: &Path,
         now: Timestamp,
+        keeps_unreadable: bool,
         is_stopping: &dyn Fn() -> bool,
-    ) -> Result<SealedCheck, BackupError> {
+    ) -> Result<(SealedCheck, Option<PathBuf>), BackupError> {
         let BackupSchedule { database, dir, .. } = self.schedule;
         let io = |source| BackupError::Io { path: dir.clone(), source };
         DirBuilder::new().recursive(true).mode(0o700).create(dir).map_err(io)?;
@@ -291,20 +303,25 @@ impl Made<'_> {
         go_on()?;
         check_keyring(keyring, &inspection)?;
         let path = path(if check.unreadable > 0 { UNREADABLE } else { "" });
-        copy.publish(&path)?;
-        let path = path.display();
+        let is_kept = check.unreadable == 0 || keeps_unreadable;
+        if is_kept {
+            copy.publish(&path)?;
+        }
+        let path = is_kept.then_some(path);
+        let shown = path.as_ref().map(|path| tracing::field::display(path.display()));
         if let Some((row, error)) = &check.first {
             metrics::counter!("postpeer_backup_failures_total").increment(1);
             tracing::error!(
-                %path, values = check.values, unreadable = check.unreadable, row, error = %chain(error),
-                "a backup was made of a database in which not all sealed values open: reconnect or disconnect those accounts. The \
-                 good backups from before stay"
+                path = shown, values = check.values, unreadable = check.unreadable, row, error = %chain(error),
+                next_attempt_seconds = AGAIN_AFTER.as_secs(),
+                "this backup is no good one, because not all sealed values of the database open: reconnect or disconnect those \
+                 accounts, which `postpeer doctor` lists. The good backups from before stay"
             );
         } else {
             metrics::gauge!("postpeer_backup_last_good_timestamp_seconds").set(seconds(now));
-            tracing::info!(%path, values = check.values, "a backup was made, and all its sealed values open");
+            tracing::info!(path = shown, values = check.values, "a backup was made, and all its sealed values open");
         }
-        Ok(check)
+        Ok((check, path))
     }
 
     /// Deletes what is beyond the number to keep, of the good ones and of the others; and of the others what is older
@@ -359,11 +376,11 @@ mod tests {
             KeyringFile::generate(&*entropy).write_new(&path).unwrap();
             false
         };
-        let error = made.make(&vault, &path, now, &change_keyring).unwrap_err();
+        let error = made.make(&vault, &path, now, true, &change_keyring).unwrap_err();
         assert!(matches!(error, BackupError::KeyRemoved { .. }), "{error:?}");
         assert_eq!(fs::read_dir(&dir).unwrap().count(), 0);
         fs::remove_file(&path).unwrap();
-        made.make(&vault, &path, now, &|| false).expect("a keyring that is not there says nothing");
+        made.make(&vault, &path, now, true, &|| false).expect("a keyring that is not there says nothing");
     }
 
     #[cfg(target_os = "linux")]

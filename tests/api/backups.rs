@@ -307,6 +307,42 @@ async fn a_backup_with_values_that_do_not_open_takes_the_place_of_no_good_one() 
     assert_eq!(look_later().await, ["133336Z.db", "143336Z.db"], "newer than all that do not open");
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_backup_with_values_that_do_not_open_is_tried_again_after_ten_minutes() {
+    let mut broker = TestBroker::builder().toml("[backup]\nevery = \"24h\"\n").start().await;
+    broker.connect("twitter", "").await;
+    let tokens: Vec<u8> = broker.sql().query_row("SELECT tokens FROM grants", [], |row| row.get(0)).unwrap();
+    let spoil = "UPDATE grants SET tokens = CAST(substr(tokens, 1, length(tokens) - 1) || x'00' AS BLOB)";
+    broker.sql().execute(spoil, []).unwrap();
+    let unreadable = ["postpeer-20260503T083336Z.unreadable.db"];
+    let tried = |broker: &TestBroker| {
+        let count = "SELECT count(*) FROM audit WHERE action = 'backup.made'";
+        let entries: u32 = broker.sql().query_row(count, [], |row| row.get(0)).unwrap();
+        (names(&dir(broker)), entries)
+    };
+    assert_eq!(look(&broker).await, 60);
+    assert_eq!(tried(&broker), (unreadable.map(str::to_owned).to_vec(), 1));
+
+    // As bad as before: one is enough.
+    broker.clock.advance(Duration::from_mins(10));
+    assert_eq!(look(&broker).await, 60);
+    assert_eq!(tried(&broker), (unreadable.map(str::to_owned).to_vec(), 1));
+
+    broker.sql().execute("UPDATE grants SET tokens = ?1", [tokens]).unwrap();
+    broker.clock.advance(Duration::from_mins(9));
+    look(&broker).await;
+    assert_eq!(tried(&broker).1, 1, "not every minute");
+    broker.clock.advance(Duration::from_mins(1));
+    look(&broker).await;
+    let both = [unreadable[0], "postpeer-20260503T085336Z.db"];
+    assert_eq!(tried(&broker).1, 2);
+    assert!(both.iter().all(|name| names(&dir(&broker)).iter().any(|found| found == name)), "{:?}", tried(&broker));
+    broker.clock.advance(Duration::from_hours(23));
+    broker.restart().await;
+    look(&broker).await;
+    assert_eq!(tried(&broker).1, 2, "the good one is not a day old");
+}
+
 #[test]
 fn a_backup_for_which_there_is_no_room_disturbs_nobody() {
     small_disk::run("backups::inside_a_small_file_system");
