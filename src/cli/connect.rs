@@ -1,4 +1,4 @@
-//! `postpeer connect`: makes a connect link, for a team without a front end.
+//! `postpeer connect`: makes a connect link, for a team without a front end, or revokes one.
 
 use std::time::Duration;
 
@@ -20,10 +20,10 @@ use crate::platforms::Availability;
 /// Time between two looks at the database.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
-/// Make a link to a page on which whoever has it connects accounts, and print it; works while the broker runs
+/// Make a link to a page on which whoever has it connects accounts, and print it; or revoke one. Works while the broker runs
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Examples:\n  postpeer connect\n  postpeer connect youtube --profile prof_0198c0de000070008000000000000000 --wait"
+    after_help = "Examples:\n  postpeer connect\n  postpeer connect youtube --profile prof_0198c0de000070008000000000000000 --wait\n  postpeer connect --revoke link_0198c0de000070008000000000000000"
 )]
 pub(super) struct Arguments {
     /// Name of the platform to connect [default: all that can be connected]
@@ -37,13 +37,24 @@ pub(super) struct Arguments {
     /// Wait until an account is connected through the link; exit code 69 when the link ends without one
     #[arg(long)]
     wait: bool,
+    /// Revoke this link instead: nobody can connect anything through it any more
+    #[arg(long, value_name = "ID", conflicts_with_all = ["platform", "profile", "wait"])]
+    revoke: Option<LinkId>,
     #[command(flatten)]
     config: ConfigFile,
 }
 
 #[expect(clippy::disallowed_methods, reason = "a new link is printed once, for the operator who makes it")]
 pub(super) fn run(arguments: Arguments, environment: &Environment) -> Result<(), Failure> {
-    let Arguments { platform, project, profile, wait, config } = arguments;
+    let Arguments { platform, project, profile, wait, revoke, config } = arguments;
+    if let Some(id) = revoke {
+        config.desk(environment)?.run(|broker| async move {
+            let caller = operator(&broker, &project).await?;
+            broker.revoke_link(&caller, &id.to_string()).await
+        })?;
+        say!("Revoked {id}: nobody can connect anything through it any more. What was connected through it stays.");
+        return Ok(());
+    }
     if let Some(name) = &platform {
         ensure_connectable(&config.load(environment)?, name)?;
     }
@@ -53,6 +64,7 @@ pub(super) fn run(arguments: Arguments, environment: &Environment) -> Result<(),
         platforms: platform.map(|name| vec![name]),
         ..NewLink::default()
     };
+    let of_project = if project == DEFAULT_PROJECT { String::new() } else { format!(" --project {project}") };
     let (link, url, caller) = desk.run(|broker| async move {
         let caller = operator(&broker, &project).await?;
         let (link, url) = broker.create_link(&caller, wanted).await?;
@@ -60,9 +72,10 @@ pub(super) fn run(arguments: Arguments, environment: &Environment) -> Result<(),
     })?;
     say!(
         "Send this link to the person, or open it yourself: the page connects {}. It works until {}, any number of times, \
-         and for whoever has it. It is shown only this once:",
+         and for whoever has it; `postpeer connect --revoke {}{of_project}` ends it before. It is shown only this once:",
         link.platforms.join(", "),
-        link.expires_at
+        link.expires_at,
+        link.id
     );
     output::only_once(url.expose_secret()).map_err(|failure| {
         let (caller, id) = (caller.clone(), link.id.to_string());

@@ -224,6 +224,9 @@ impl From<broker::Error> for Failure {
             broker::Error::NotFound(What::Integration) => {
                 failure.and("`postpeer accounts list` lists those that there are")
             }
+            broker::Error::NotFound(What::Link) => {
+                failure.and("`postpeer audit` names those that were made, each in its project")
+            }
             broker::Error::NotFound(What::Project) => failure.and("`postpeer project list` lists those that there are"),
             _ => failure,
         }

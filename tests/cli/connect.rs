@@ -20,7 +20,21 @@ fn a_link_is_printed_alone_and_opens_a_page_of_the_running_broker() {
     assert!(!said.contains(token), "the link is a secret");
     let page = ask_with(&broker.url(), "GET", &format!("/connect/link/{token}"), "accept: */*");
     assert!(page.starts_with("HTTP/1.1 200") && page.contains("Bluesky"), "{page}");
+    let (_, rest) = said.split_once("`postpeer connect --revoke ").unwrap_or_else(|| panic!("{said}"));
+    let id = rest.split('`').next().unwrap();
+    for _ in 0..2 {
+        assert!(text(&instance.run(&["connect", "--revoke", id]).stderr).contains(&format!("Revoked {id}")));
+    }
+    let page = ask_with(&broker.url(), "GET", &format!("/connect/link/{token}"), "accept: */*");
+    assert!(page.starts_with("HTTP/1.1 410"), "{page}");
     broker.stop(Signal::TERM);
+    succeeded(&instance.run(&["project", "create", "other"]));
+    let elsewhere = refused(&instance.run(&["connect", "--revoke", id, "--project", "other"]), 64);
+    assert!(elsewhere.contains("postpeer audit"), "{elsewhere}");
+    let output = instance.run(&["connect", "bluesky", "--project", "other"]);
+    succeeded(&output);
+    assert!(text(&output.stderr).contains(" --project other` ends it"), "{}", text(&output.stderr));
+    refused(&instance.run(&["connect", "bluesky", "--revoke", id]), 64);
 
     let unknown = refused(&instance.run(&["connect", "nothing"]), 64);
     assert!(unknown.contains("there is no platform \"nothing\""), "{unknown}");
