@@ -277,7 +277,7 @@ fn still_needed(id: u32, needs: &[(sealed::SealedColumn, u64)]) -> String {
     let list: Vec<String> =
         needs.iter().map(|(column, values)| format!("{values} in {}.{}", column.table, column.column)).collect();
     let (lasting, brief) = (
-        "the broker re-seals them while it runs",
+        "the broker re-seals them while it runs, all but those that do not open, which `postpeer doctor` lists",
         "the broker finishes or purges them while it runs, when their time is over",
     );
     let hint = if needs.iter().any(|(column, _)| column.is_resealed()) { lasting } else { brief };

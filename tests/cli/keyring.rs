@@ -468,3 +468,15 @@ fn a_keyring_and_a_recovery_key_are_told_apart() {
     let said = refused(&instance.run(&["keyring", "status"]), 78);
     assert!(said.contains("postpeer.keyring is a recovery key, and no keyring"), "{said}");
 }
+
+#[test]
+fn a_value_that_does_not_open_keeps_its_data_key() {
+    let instance = Instance::new();
+    instance.sql(
+        "INSERT INTO discovered (issuer, document, document_dek_id, fetched_at)
+         VALUES ('https://id.example', CAST(x'0100000001' || zeroblob(40) AS BLOB), 1, 0)",
+    );
+    refused(&instance.run(&["keyring", "rotate"]), 65);
+    let said = refused(&instance.run(&["keyring", "retire", "1"]), 64);
+    assert!(said.contains("1 in discovered.document") && said.contains("`postpeer doctor` lists"), "{said}");
+}
