@@ -15,7 +15,7 @@ use tokio::time::Instant;
 
 use super::error::What;
 use super::finished::after_success;
-use super::record::{Chosen, Stored, Under};
+use super::record::{Chosen, Under};
 use super::{Broker, Caller, Error, apps, profiles};
 use crate::domain::attempts::{Attempts, Limit};
 use crate::domain::id::{IntegrationId, ProfileId};
@@ -146,13 +146,13 @@ impl Broker {
         let stored: Result<_, Error> = self
             .store
             .write_kept(move |tx| {
-                let Stored { connected, superseded } = core.record_connection(tx, &under, &consent, &chosen, now)?;
-                Ok((connected.first().copied().ok_or(Error::NotFound(What::Integration))?, superseded))
+                let stored = core.record_connection(tx, &under, &consent, &chosen, now)?;
+                Ok((stored.connected.first().copied().ok_or(Error::NotFound(What::Integration))?, stored))
             })
             .await;
         match stored {
-            Ok((id, superseded)) => {
-                self.end_superseded(superseded, session.issued.tokens);
+            Ok((id, stored)) => {
+                self.connected(stored, session.issued.tokens);
                 Ok(id)
             }
             Err(error) => {

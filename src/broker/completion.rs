@@ -21,7 +21,7 @@ use super::core::count_failure;
 use super::error::What;
 use super::exchange::ensure_app_of;
 use super::finished::{Ending, Finished};
-use super::record::{Chosen, Stored, Under};
+use super::record::{Chosen, Under};
 use super::{Broker, Caller, Error};
 use crate::domain::audit::{Action, By};
 use crate::domain::failure::Failure;
@@ -151,14 +151,14 @@ impl Broker {
         let (broker, flow, consent) = (self.clone(), flow.clone(), consent.clone());
         let (project, selection) = (flow.project_id, selection.id);
         let tokens = consent.issued.tokens.clone();
-        let superseded = self
+        let completed = self
             .store
             .write(move |tx| {
                 let now = broker.clock.now();
-                let mut replaced = Vec::new();
                 if !is_waiting(tx, &broker.vault, &flow, now)? {
-                    return Ok::<_, Error>(replaced);
+                    return Ok::<_, Error>(None);
                 }
+                let mut stored = None;
                 let completed = flow.entry(by, Action::ConnectionCompleted, flow.id);
                 audit::record(tx, Some(project), &completed, now)?;
                 if consent.identity.accounts.len() > 1 && flow.reconnects.is_none() {
@@ -172,20 +172,23 @@ impl Broker {
                 } else {
                     let chosen = Chosen::of(flow.reconnects);
                     let under = Under::of(&flow, by);
-                    let Stored { connected, superseded } =
-                        broker.record_connection(tx, &under, &consent, &chosen, now)?;
-                    replaced = superseded;
+                    let connection = broker.record_connection(tx, &under, &consent, &chosen, now)?;
+                    let connected = connection.connected.clone();
+                    stored = Some(connection);
                     let findings = consent.missing().filter(|_| flow.reconnects.is_none());
                     let (outcome, until) = (Outcome::connected(&connected, findings), now.plus(COMPLETE_WITHIN));
                     change_flow(tx, &broker.vault, project, flow.id, |flow| flow.complete(outcome, until))?;
                     selections::spend(tx, project, selection, completion_digest(), connected, now)?;
                 }
                 failpoint::reach("completion_storing");
-                tracing::info!(flow.id = %flow.id, platform.name = %flow.platform, "the caller completed the connection");
-                Ok(replaced)
+                Ok(Some((flow, stored)))
             })
             .await?;
-        self.end_superseded(superseded, tokens);
+        let Some((flow, stored)) = completed else { return Ok(()) };
+        tracing::info!(flow.id = %flow.id, platform.name = %flow.platform, "the caller completed the connection");
+        if let Some(stored) = stored {
+            self.connected(stored, tokens);
+        }
         Ok(())
     }
 

@@ -15,7 +15,7 @@ use super::clients::BoundTo;
 use super::connection_rows::change_flow;
 use super::ending::Unkept;
 use super::error::What;
-use super::record::{Chosen, Stored, Under};
+use super::record::{Chosen, Under};
 use super::{Broker, Error, apps};
 use crate::domain::audit::By;
 use crate::domain::error_chain::chain;
@@ -226,19 +226,20 @@ impl Broker {
     async fn keep(&self, flow: &Flow, consent: &Consent, by: By) -> Result<(), Error> {
         let (broker, flow, consent, now) = (self.clone(), flow.clone(), consent.clone(), self.clock.now());
         let current = consent.issued.tokens.clone();
-        let superseded = self
+        let stored = self
             .store
             .write_kept(move |tx| {
                 ensure_app_of(tx, flow.project_id, flow.app_id)?;
                 let (under, chosen) = (Under::of(&flow, by), Chosen::of(flow.reconnects));
-                let Stored { connected, superseded } = broker.record_connection(tx, &under, &consent, &chosen, now)?;
-                let connected = Outcome::connected(&connected, consent.missing().filter(|_| flow.reconnects.is_none()));
+                let stored = broker.record_connection(tx, &under, &consent, &chosen, now)?;
+                let connected =
+                    Outcome::connected(&stored.connected, consent.missing().filter(|_| flow.reconnects.is_none()));
                 change_flow(tx, &broker.vault, flow.project_id, flow.id, |flow| flow.end(connected))?;
                 failpoint::reach("connect_storing");
-                Ok::<_, Error>(superseded)
+                Ok::<_, Error>(stored)
             })
             .await?;
-        self.end_superseded(superseded, current);
+        self.connected(stored, current);
         Ok(())
     }
 }

@@ -99,6 +99,8 @@ impl Chosen {
 
 /// A connection that was recorded.
 pub(super) struct Stored {
+    pub(super) platform: String,
+    pub(super) flow_id: Option<FlowId>,
     /// The integrations of the chosen accounts, in the platform's order.
     pub(super) connected: Vec<IntegrationId>,
     /// Grants as they were before they were renewed, or deleted with their last account.
@@ -136,7 +138,7 @@ impl Core {
             connected.iter().try_for_each(|id| links::add_connected(tx, under.project_id, link, *id))?;
         }
         self.renew_others(tx, under, grant, &consent.identity, &connected, now)?;
-        Ok(Stored { connected, superseded })
+        Ok(Stored { platform: under.platform.clone(), flow_id: under.flow_id, connected, superseded })
     }
 
     /// Inserts or renews the grant. Returns its id, and the grant as it was before.
@@ -287,8 +289,6 @@ impl Core {
         let entry = Entry::new(under.by, Action::AccountConnected, id);
         let entry = entry.of_flow(under.flow_id).of_profile(under.profile_id);
         audit::record(tx, Some(project), &entry, now)?;
-        let flow_id = under.flow_id.map(tracing::field::display);
-        tracing::info!(flow.id = flow_id, platform.name = %under.platform, integration.id = %id, "account connected");
         Ok((id, left))
     }
 

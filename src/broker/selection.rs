@@ -14,7 +14,7 @@ use super::core::count_failure;
 use super::error::What;
 use super::exchange::ensure_app_of;
 use super::finished::Finished;
-use super::record::{Chosen, Stored, Under};
+use super::record::{Chosen, Under};
 use super::{Broker, Error};
 use crate::domain::account::{Account, AccountKind};
 use crate::domain::audit::{Action, By};
@@ -242,23 +242,25 @@ impl Broker {
         let broker = self.clone();
         let under = Under::of(&flow, flow.person(address));
         let tokens = consent.issued.tokens.clone();
-        let superseded = self
+        let stored = self
             .store
             .write(move |tx| {
                 let (project, now) = (flow.project_id, broker.clock.now());
                 let current = selections::find_by_token(tx, &selection.token)?;
                 if !current.is_some_and(|current| current.is_open(now)) {
-                    return Ok::<_, Error>(Vec::new());
+                    return Ok::<_, Error>(None);
                 }
-                let Stored { connected, superseded } = broker.record_connection(tx, &under, &consent, &chosen, now)?;
+                let stored = broker.record_connection(tx, &under, &consent, &chosen, now)?;
                 // The page of the choice has told what is missing.
-                let settled = Outcome::connected(&connected, None);
+                let settled = Outcome::connected(&stored.connected, None);
                 change_flow(tx, &broker.vault, project, flow.id, |flow| flow.settle(settled))?;
-                selections::spend(tx, project, selection.id, by, connected, now)?;
-                Ok(superseded)
+                selections::spend(tx, project, selection.id, by, stored.connected.clone(), now)?;
+                Ok(Some(stored))
             })
             .await?;
-        self.end_superseded(superseded, tokens);
+        if let Some(stored) = stored {
+            self.connected(stored, tokens);
+        }
         Ok(())
     }
 

@@ -6,14 +6,20 @@
 //! unused.
 
 use super::Broker;
+use super::record::Stored;
 use crate::domain::error_chain::chain;
 use crate::domain::grant::{Grant, TokenSet};
 use crate::store::{self, grants};
 
 impl Broker {
-    /// Ends the consents behind these grants, as they were before the connection that brought `current`. Nobody waits
-    /// for it.
-    pub(super) fn end_superseded(&self, superseded: Vec<Grant>, current: TokenSet) {
+    /// Tells of a connection that was stored, and ends the consents that it replaced. Nobody waits for that. `current`:
+    /// the tokens that it brought.
+    pub(super) fn connected(&self, stored: Stored, current: TokenSet) {
+        let Stored { platform, flow_id, connected, superseded } = stored;
+        let flow_id = flow_id.map(tracing::field::display);
+        for id in connected {
+            tracing::info!(flow.id = flow_id, platform.name = %platform, integration.id = %id, "account connected");
+        }
         if superseded.is_empty() {
             return;
         }

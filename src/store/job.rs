@@ -6,6 +6,7 @@ use std::thread;
 
 use rusqlite::Transaction;
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
+use tracing::Span;
 
 use super::Error;
 
@@ -51,12 +52,14 @@ pub(super) struct Write<T, E> {
     outcome: Option<Outcome<T, E>>,
     reply: oneshot::Sender<Outcome<T, E>>,
     permit: OwnedSemaphorePermit,
+    /// The span of the caller, whose request the work's log lines belong to.
+    span: Span,
 }
 
 impl<T, E> Write<T, E> {
     pub(super) fn new(work: Work<T, E>, permit: OwnedSemaphorePermit) -> (Self, oneshot::Receiver<Outcome<T, E>>) {
         let (reply, outcome) = oneshot::channel();
-        (Self { work, outcome: None, reply, permit }, outcome)
+        (Self { work, outcome: None, reply, permit, span: Span::current() }, outcome)
     }
 }
 
@@ -74,6 +77,7 @@ where
     }
 
     fn run(&mut self, transaction: &Transaction<'_>) -> bool {
+        let _entered = self.span.enter();
         let work = &mut self.work;
         // Half-done changes are rolled back, and the work's own values are not used again.
         let outcome = catch_unwind(AssertUnwindSafe(|| match work {
@@ -99,7 +103,7 @@ where
     }
 
     fn answer(self: Box<Self>) {
-        let Self { work, outcome, reply, permit } = *self;
+        let Self { work, outcome, reply, permit, span: _ } = *self;
         drop(work);
         // Before the answer, because the caller may send its next write at once.
         drop(permit);

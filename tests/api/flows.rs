@@ -667,3 +667,15 @@ async fn every_platform_connects_with_its_fewest_scopes() {
         assert_eq!(broker.detail(&id).await["missingScopes"], json!([]), "{platform}");
     }
 }
+
+/// The log's lines about a connection name the request that made it, on whatever thread they were written.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_connected_account_is_logged_with_its_request() {
+    logs::capture();
+    let broker = TestBroker::builder().seed(161).start().await;
+    let id = broker.connect("twitter", "").await;
+    let flow = broker.last_flow();
+    let text = logs::text();
+    let line = text.lines().find(|line| line.contains("account connected") && line.contains(&flow)).unwrap();
+    assert!(line.contains("request.id=req_") && line.contains(&id), "{line}");
+}
