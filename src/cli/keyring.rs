@@ -144,7 +144,7 @@ fn status(arguments: &Status, environment: &Environment) -> Result<(), Failure> 
         Ok::<_, Error>((broker.list_data_keys().await?, broker.find_recovery_key().await?))
     })?;
     if arguments.json {
-        return output::result(&json(&keys));
+        return output::result(&json(&keys, recovery.as_deref()));
     }
     match recovery {
         Some(id) => say!("Recovery key: {id}"),
@@ -158,16 +158,17 @@ fn status(arguments: &Status, environment: &Environment) -> Result<(), Failure> 
     output::result(&output::table(&rows))
 }
 
-fn json(keys: &[KeyReport]) -> String {
+fn json(keys: &[KeyReport], recovery: Option<&str>) -> String {
     let key = |key: &KeyReport| {
         serde_json::json!({
             "id": key.dek_id.to_string(),
             "state": state(key.state),
             "createdAt": key.created_at.to_string(),
             "values": key.values,
+            "wrappedBy": key.wrapped_by,
         })
     };
-    serde_json::json!({"keys": keys.iter().map(key).collect::<Vec<_>>()}).to_string()
+    serde_json::json!({"keys": keys.iter().map(key).collect::<Vec<_>>(), "recoveryKey": recovery}).to_string()
 }
 
 fn state(state: KeyState) -> &'static str {
@@ -230,7 +231,11 @@ fn tell_resealed(desk: &Desk, resealed: Resealed) -> Result<(), Failure> {
 fn rewrap(arguments: &Rewrap, config: &Config) -> Result<(), Failure> {
     let desk = Desk::open(config, &Ports::system())?;
     if let Some(file) = &arguments.recovery_key {
+        let before = desk.run(|broker| async move { broker.find_recovery_key().await })?;
         make_recovery_key(&desk, config, file, false)?;
+        if let Some(id) = before {
+            say!("If somebody else may have {id}, the one before, run `postpeer keyring rotate` as well.");
+        }
     }
     let done = desk.run(|broker| async move { broker.rewrap_data_keys(arguments.new_key).await })?;
     if done.is_new {

@@ -17,7 +17,8 @@ impl Instance {
         let keys = status.get("keys").unwrap().as_array().unwrap().iter();
         keys.map(|key| {
             assert!(key.get("createdAt").unwrap().as_str().unwrap().ends_with('Z'), "{key}");
-            assert_eq!(key.as_object().unwrap().len(), 4, "{key}");
+            assert_eq!(key.as_object().unwrap().len(), 5, "{key}");
+            assert!(key.get("wrappedBy").unwrap().as_str().unwrap().starts_with('k'), "{key}");
             let word = |name: &str| key.get(name).unwrap().as_str().unwrap().to_owned();
             (word("id"), word("state"), key.get("values").unwrap().as_u64().unwrap())
         })
@@ -314,7 +315,12 @@ fn only_the_databases_own_recovery_key_recovers_it() {
     succeeded(&instance.run(&["keyring", "recover", &file(&elsewhere)]));
     // A new recovery key ends the one before.
     let newer = elsewhere.path().join("newer").to_str().unwrap().to_owned();
-    succeeded(&instance.run(&["keyring", "rewrap", "--recovery-key", &newer]));
+    let output = instance.run(&["keyring", "rewrap", "--recovery-key", &newer]);
+    succeeded(&output);
+    assert!(text(&output.stderr).contains("the one before, run `postpeer keyring rotate`"), "{}", text(&output.stderr));
+    let status = succeeded(&instance.run(&["keyring", "status", "--json"]));
+    let id = status.split("\"recoveryKey\":\"").nth(1).unwrap().split('"').next().unwrap();
+    assert!(text(&output.stderr).contains(&format!("Wrote the recovery key {id} to")), "{status}");
     refused(&instance.run(&["keyring", "rewrap", "--recovery-key", &newer]), 73);
     fs::remove_file(&keyring).unwrap();
     refused(&instance.run(&["keyring", "recover", &file(&elsewhere)]), 78);
