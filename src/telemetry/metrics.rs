@@ -159,7 +159,8 @@ pub const METRICS: &[Metric] = &[
         kind: Kind::Gauge,
         unit: Unit::Count,
         labels: &[],
-        help: "Stored values that are still sealed with an older data key than the active one.",
+        help: "Stored values that are still sealed with an older data key than the active one, without those of connections \
+               in progress, which end by themselves.",
     },
 ];
 
