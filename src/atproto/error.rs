@@ -60,8 +60,19 @@ pub enum Unresolved {
     NoAccountServer,
     #[error("the identity's document names no server")]
     NoServer,
+    /// No other place knows the handle, which the resolver might.
+    #[error("the resolver cannot be asked about the handle")]
+    ResolverUnreachable(#[source] Trouble),
     #[error("the search took too long")]
     TooSlow,
+}
+
+impl Unresolved {
+    /// True when a server that it takes to look the account up failed, so that the account may exist.
+    #[must_use]
+    pub const fn is_outage(&self) -> bool {
+        matches!(self, Self::DirectoryUnreachable(_) | Self::ResolverUnreachable(_) | Self::TooSlow)
+    }
 }
 
 /// How a server failed.

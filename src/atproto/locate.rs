@@ -11,6 +11,7 @@ use std::time::Duration;
 use futures_util::StreamExt as _;
 use futures_util::future::{BoxFuture, FutureExt as _};
 use futures_util::stream::FuturesUnordered;
+use serde_json::Value;
 use url::Url;
 
 use super::did::Did;
@@ -18,6 +19,7 @@ use super::document::Document;
 use super::error::{Error, Trouble, Unresolved};
 use super::handle::{Handle, Identifier};
 use super::{Engine, measured};
+use crate::domain::error_chain::chain;
 use crate::outbound::{self, Request};
 use crate::platforms::Bluesky;
 
@@ -33,8 +35,17 @@ pub struct Located {
     pub did: Did,
     /// The handle, if one leads to the identity and the identity claims it.
     pub handle: Option<Handle>,
+    /// True when the identity claims a handle, and nobody could be asked where it leads.
+    pub is_handle_unchecked: bool,
     /// The account's server, checked by the guard.
     pub service_url: Url,
+}
+
+impl Located {
+    /// An identity without a handle.
+    fn at(service_url: Url, did: &Did) -> Self {
+        Self { did: did.clone(), handle: None, is_handle_unchecked: false, service_url }
+    }
 }
 
 /// Places to look up a handle, the most trusted first.
@@ -48,7 +59,7 @@ enum Place {
 /// News while a handle is looked up.
 enum Event {
     Checked(Did, Result<Located, Error>),
-    Found(Place, Option<Did>),
+    Found(Place, Result<Did, Unresolved>),
     HeadStartOver,
 }
 
@@ -62,7 +73,7 @@ impl Engine {
         match identifier {
             Identifier::Did(did) => {
                 let document = self.document(directory, did).await?;
-                let nameless = Located { did: did.clone(), handle: None, service_url: document.service_url };
+                let nameless = Located::at(document.service_url, did);
                 Ok(match document.handles.into_iter().next() {
                     Some(handle) => self.verified(directory, nameless, handle).await,
                     None => nameless,
@@ -74,8 +85,9 @@ impl Engine {
 
     async fn locate_handle(&self, directory: &Bluesky, handle: &Handle, mut search: Search) -> Result<Located, Error> {
         let mut events: FuturesUnordered<BoxFuture<'_, Event>> = FuturesUnordered::new();
-        events.push(self.ask_dns(handle).map(|did| Event::Found(Place::Dns, did)).boxed());
-        events.push(self.ask_web_server(handle).map(|did| Event::Found(Place::WebServer, did)).boxed());
+        let found_at = |place| move |did: Option<Did>| Event::Found(place, did.ok_or(Unresolved::HandleUnknown));
+        events.push(self.ask_dns(handle).map(found_at(Place::Dns)).boxed());
+        events.push(self.ask_web_server(handle).map(found_at(Place::WebServer)).boxed());
         events.push(self.ask_resolver(directory, handle).map(|did| Event::Found(Place::Resolver, did)).boxed());
         events.push(tokio::time::sleep(DNS_HEAD_START).map(|()| Event::HeadStartOver).boxed());
 
@@ -85,7 +97,7 @@ impl Engine {
                     search.checked.insert(did, Some(result));
                 }
                 Event::Found(place, did) => {
-                    if let Some(did) = &did
+                    if let Ok(did) = &did
                         && !search.checked.contains_key(did)
                     {
                         search.checked.insert(did.clone(), None);
@@ -107,7 +119,7 @@ impl Engine {
     async fn check(&self, directory: &Bluesky, did: Did, handle: &Handle) -> (Did, Result<Located, Error>) {
         let result = match self.document(directory, &did).await {
             Ok(document) if document.claims(handle) => {
-                Ok(Located { did: did.clone(), handle: Some(handle.clone()), service_url: document.service_url })
+                Ok(Located { handle: Some(handle.clone()), ..Located::at(document.service_url, &did) })
             }
             Ok(_) => Err(Error::IdentityUnresolved(Unresolved::HandleNotClaimed)),
             Err(error) => Err(error),
@@ -121,12 +133,17 @@ impl Engine {
         let search = Search::knowing(named);
         let located = tokio::time::timeout(HANDLE_WITHIN, self.locate_handle(directory, &handle, search)).await;
         match located {
-            Ok(Ok(located)) if located.did == nameless.did => located,
-            _ => {
+            Ok(Ok(located)) if located.did == nameless.did => return located,
+            Ok(Err(Error::IdentityUnresolved(why))) if why.is_outage() => {
+                tracing::warn!(did = %nameless.did, error = %chain(&why), "cannot check the handle of this identity");
+            }
+            Err(_) => tracing::warn!(did = %nameless.did, "checking the handle of this identity took too long"),
+            Ok(_) => {
                 tracing::debug!(did = %nameless.did, "the handle of this identity does not lead back to it: going on without it");
-                nameless
+                return nameless;
             }
         }
+        Located { is_handle_unchecked: true, ..nameless }
     }
 
     async fn ask_dns(&self, handle: &Handle) -> Option<Did> {
@@ -145,15 +162,22 @@ impl Engine {
         Did::parse(text.lines().next()?.trim())
     }
 
-    async fn ask_resolver(&self, directory: &Bluesky, handle: &Handle) -> Option<Did> {
+    /// Asks the resolver, which looks at DNS and at the web server itself: its no is one for all three places.
+    async fn ask_resolver(&self, directory: &Bluesky, handle: &Handle) -> Result<Did, Unresolved> {
+        let unreachable = Unresolved::ResolverUnreachable;
         let url = format!("{}/xrpc/com.atproto.identity.resolveHandle", directory.resolver_url);
-        let mut url = Url::parse(&url).ok()?;
+        let mut url = Url::parse(&url).map_err(|_| Unresolved::HandleUnknown)?;
         url.query_pairs_mut().append_pair("handle", handle.as_str());
-        let answer = measured("handle", self.outbound.send(Request::get(url)))
-            .await
-            .ok()
-            .filter(outbound::Answer::is_success)?;
-        Did::parse(answer.json().get("did")?.as_str()?)
+        let answer = measured("handle", self.outbound.send(Request::get(url))).await;
+        let answer = answer.map_err(|error| unreachable(Trouble::NoAnswer(error)))?;
+        let json = answer.json();
+        let text = |name: &str| json.get(name).and_then(Value::as_str);
+        match (answer.status, text("error")) {
+            (200, _) => text("did").and_then(Did::parse).ok_or(unreachable(Trouble::Unreadable)),
+            // The reference server says `InvalidRequest`. Whatever the word, there is nothing but the handle to blame.
+            (400, Some(_)) | (404, Some("HandleNotFound")) => Err(Unresolved::HandleUnknown),
+            (status, _) => Err(unreachable(Trouble::Status(status))),
+        }
     }
 
     async fn document(&self, directory: &Bluesky, did: &Did) -> Result<Document, Error> {
@@ -187,7 +211,7 @@ impl Engine {
 #[derive(Default)]
 struct Search {
     /// The answers so far, by place.
-    found: BTreeMap<Place, Option<Did>>,
+    found: BTreeMap<Place, Result<Did, Unresolved>>,
     /// The identities found; `None` while an identity is checked.
     checked: BTreeMap<Did, Option<Result<Located, Error>>>,
     head_start_over: bool,
@@ -205,8 +229,8 @@ impl Search {
         for place in [Place::Dns, Place::WebServer, Place::Resolver] {
             match self.found.get(&place) {
                 None if place == Place::Dns && !self.head_start_over => return None,
-                None | Some(None) => {}
-                Some(Some(did)) => match self.checked.get(did) {
+                None | Some(Err(_)) => {}
+                Some(Ok(did)) => match self.checked.get(did) {
                     None | Some(None) => return None,
                     Some(Some(Ok(located))) => return Some(Ok(located.clone())),
                     Some(Some(Err(_))) => why_not = why_not.or(Some(did.clone())),
@@ -216,8 +240,11 @@ impl Search {
         if self.found.len() < 3 {
             return None;
         }
-        let why_not = why_not.and_then(|did| self.checked.remove(&did).flatten());
-        Some(why_not.unwrap_or(Err(Error::IdentityUnresolved(Unresolved::HandleUnknown))))
+        if let Some(why_not) = why_not.and_then(|did| self.checked.remove(&did).flatten()) {
+            return Some(why_not);
+        }
+        let unknown = self.found.remove(&Place::Resolver).and_then(Result::err).unwrap_or(Unresolved::HandleUnknown);
+        Some(Err(Error::IdentityUnresolved(unknown)))
     }
 }
 
@@ -239,11 +266,13 @@ mod tests {
             if !claims {
                 return Err(Error::IdentityUnresolved(Unresolved::HandleNotClaimed));
             }
-            let service_url = Url::parse("https://pds.host").unwrap();
-            Ok(Located { did: did(letter), handle: None, service_url })
+            Ok(Located::at(Url::parse("https://pds.host").unwrap(), &did(letter)))
         };
         let mut search = Search {
-            found: found.iter().map(|(place, letter)| (*place, letter.map(did))).collect(),
+            found: found
+                .iter()
+                .map(|(place, letter)| (*place, letter.map(did).ok_or(Unresolved::HandleUnknown)))
+                .collect(),
             checked: checked
                 .iter()
                 .map(|(letter, claims)| (did(*letter), claims.map(|claims| result(*letter, claims))))

@@ -15,7 +15,7 @@ use tokio::time::Instant;
 
 use super::error::What;
 use super::finished::after_success;
-use super::record::{Chosen, Under};
+use super::record::{Chosen, Under, with_known_names};
 use super::{Broker, Caller, Error, apps, profiles};
 use crate::domain::attempts::{Attempts, Limit};
 use crate::domain::id::{IntegrationId, ProfileId};
@@ -143,10 +143,13 @@ impl Broker {
             by: caller.by(),
         };
         let (core, consent, now) = (self.core.clone(), session.clone(), self.clock.now());
+        let is_name_unknown = located.is_handle_unchecked;
         let stored: Result<_, Error> = self
             .store
             .write_kept(move |tx| {
-                let stored = core.record_connection(tx, &under, &consent, &chosen, now)?;
+                let kept = is_name_unknown.then(|| with_known_names(tx, &under, &chosen, &consent)).transpose()?;
+                let consent = kept.as_ref().unwrap_or(&consent);
+                let stored = core.record_connection(tx, &under, consent, &chosen, now)?;
                 Ok((stored.connected.first().copied().ok_or(Error::NotFound(What::Integration))?, stored))
             })
             .await;

@@ -373,6 +373,24 @@ impl Core {
     }
 }
 
+/// The consent with the names that its accounts were stored under, for a time at which nobody could be asked for them.
+pub(super) fn with_known_names(
+    tx: &Transaction<'_>,
+    under: &Under,
+    chosen: &Chosen,
+    consent: &Consent,
+) -> Result<Consent, Error> {
+    let mut consent = consent.clone();
+    for found in &mut consent.identity.accounts {
+        if let Some(Integration { account: known, .. }) = find_known(tx, under, chosen, found)? {
+            found.account.username = known.username;
+            found.account.profile_url = known.profile_url;
+            found.account.display_name = found.account.display_name.take().or(known.display_name);
+        }
+    }
+    Ok(consent)
+}
+
 /// The account's integration under the flow's profile.
 fn find_known(
     tx: &Transaction<'_>,

@@ -9,6 +9,7 @@ use super::Upstream;
 use crate::atproto::Trouble;
 pub use crate::atproto::{AccountState, Did, Error, Identifier, InvalidIdentifier, Located, Unresolved};
 use crate::domain::account::Identity;
+use crate::domain::error_chain::chain;
 use crate::domain::selection::Consent;
 use crate::platforms::Bluesky;
 
@@ -33,9 +34,15 @@ impl Upstream {
         identifier: &Identifier,
         deadline: Instant,
     ) -> Result<Located, Error> {
-        timeout_at(deadline, self.atproto.locate(directory, identifier))
+        let located = timeout_at(deadline, self.atproto.locate(directory, identifier))
             .await
-            .unwrap_or(Err(Error::IdentityUnresolved(Unresolved::TooSlow)))
+            .unwrap_or(Err(Error::IdentityUnresolved(Unresolved::TooSlow)));
+        if let Err(Error::IdentityUnresolved(why)) = &located
+            && why.is_outage()
+        {
+            tracing::warn!(error = %chain(why), "cannot look up an account of Bluesky: its owner is asked to try again");
+        }
+        located
     }
 
     /// Begins a session and asks for the account's profile, without which the account is connected all the same.

@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 
 use crate::atproto::{APP_PASSWORD, OWN_PASSWORD, World, did};
 use crate::dns::DnsServer;
+use crate::logs;
 use crate::support::{Builder, Reply, TestBroker, parameter};
 
 const CREATE: &str = "/pds/1/com.atproto.server.createSession";
@@ -360,6 +361,53 @@ async fn an_unknown_identity_is_told_apart_from_an_unreachable_one() {
     let reply = connect(&broker, "alice.test", APP_PASSWORD).await;
     assert_eq!((reply.status, reply.code()), (502, "pds_unreachable"), "{}", reply.text);
     assert!(world.asked(CREATE).is_empty());
+}
+
+/// Otherwise the people of a broker whose firewall lets it reach no resolver are told all day that they mistype.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_handle_that_nobody_could_be_asked_about_is_not_called_misspelt() {
+    logs::capture();
+    let world = World::start();
+    let broker = start(&world).await;
+    for (status, body) in [
+        (503, "{}"),
+        (500, r#"{"error":"InternalServerError"}"#),
+        (429, r#"{"error":"RateLimitExceeded"}"#),
+        (200, "<html>"),
+        (400, "<html>"),
+        (403, "{}"),
+        (404, r#"{"error":"XRPCNotSupported"}"#),
+    ] {
+        world.answer_text(RESOLVE, status, body);
+        let handle = format!("away{status}-{}.test", body.len());
+        let reply = connect(&broker, &handle, APP_PASSWORD).await;
+        assert_eq!((reply.status, reply.code()), (502, "identity_unresolved"), "{status}: {}", reply.text);
+        assert!(reply.text.contains("did not answer"), "{status} {body}: {}", reply.text);
+    }
+    let log = logs::text();
+    let told = log.lines().find(|line| line.contains("cannot look up an account of Bluesky")).unwrap();
+    assert!(told.contains("WARN") && told.contains("the resolver cannot be asked"), "{told}");
+    for (status, body) in [
+        (400, r#"{"error":"InvalidRequest","message":"Unable to resolve handle"}"#),
+        (400, r#"{"error":"HandleNotFound"}"#),
+        (404, r#"{"error":"HandleNotFound"}"#),
+    ] {
+        world.answer_text(RESOLVE, status, body);
+        let reply = connect(&broker, "nobody.test", APP_PASSWORD).await;
+        assert!(reply.text.contains("no account with this handle"), "{status} {body}: {}", reply.text);
+    }
+
+    // Nor does the account lose its name.
+    world.answer_again(RESOLVE);
+    let first = id(&connect(&broker, "alice.test", APP_PASSWORD).await);
+    world.answer_text(RESOLVE, 503, "{}");
+    let reply = connect(&broker, &did('a'), APP_PASSWORD).await;
+    assert_eq!(id(&reply), first);
+    assert_eq!(reply.json["integration"]["username"], "@alice.test", "{}", reply.text);
+    assert_eq!(reply.json["integration"]["profileUrl"], "https://bsky.app/profile/alice.test");
+    world.answer(RESOLVE, 400, &json!({"error": "HandleNotFound"}));
+    let reply = connect(&broker, &did('a'), APP_PASSWORD).await;
+    assert_eq!(reply.json["integration"]["username"], Value::Null, "it leads nowhere now");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -258,7 +258,9 @@ impl From<BlueskyError> for ApiError {
                     UnresolvedIdentity::DidUnknown => {
                         "There is no account with this identity. Check the handle or DID."
                     }
-                    UnresolvedIdentity::DirectoryUnreachable(_) | UnresolvedIdentity::TooSlow => {
+                    UnresolvedIdentity::DirectoryUnreachable(_)
+                    | UnresolvedIdentity::ResolverUnreachable(_)
+                    | UnresolvedIdentity::TooSlow => {
                         "The account was not found in time, because a server on the way did not answer. Try again in a moment."
                     }
                     UnresolvedIdentity::DocumentMalformed | UnresolvedIdentity::NoServer => {
@@ -274,7 +276,8 @@ impl From<BlueskyError> for ApiError {
                         "The server that the account's identity names does not sign accounts in, so it cannot be connected."
                     }
                 },
-            ),
+            )
+            .on_page(if why.is_outage() { Trouble::Busy } else { Trouble::Broken }),
             E::InvalidIdentifier(why) => Self::with(Code::InvalidIdentifier, format!("identifier {why}.")),
             E::PdsUnreachable(_) => Self::new(Code::PdsUnreachable),
             E::Throttled { retry_after } => Self::with(

@@ -25,7 +25,7 @@ use crate::domain::integration::{IntegrationDetail, TokenState};
 use crate::domain::secret::SecretString;
 use crate::domain::selection::Findings;
 use crate::http::access::limited;
-use crate::http::error::{ApiError, Code, retry_after};
+use crate::http::error::{ApiError, Code, Trouble, retry_after};
 use crate::http::request::{FromQuery, PASSWORD_FORM_MAX, Parameters, Query, Segment, Unread, cookies, fields, peer};
 use crate::http::{Current, State};
 
@@ -268,6 +268,10 @@ async fn sign_in(
 /// What the page says about an error that its person can mend. Any other has a page of its own.
 fn mistyped(words: &Words, offer: &Offer, typed: String, error: ApiError) -> Result<Mistyped, ApiError> {
     let wrong = match (offer.how, error.code) {
+        // The handle may be right where nobody could be asked about it.
+        (How::AppPassword, Code::IdentityUnresolved) if error.trouble == Trouble::Busy => {
+            (words.link.refused)(Code::PdsUnreachable)
+        }
         (How::AppPassword, code) => (words.link.refused)(code),
         (How::Server, Code::InvalidParameter | Code::PlatformUnreachable | Code::UnsafeHost) => {
             Some(words.link.server_wrong)

@@ -226,7 +226,7 @@ fn link_refused(code: Code) -> Option<&'static str> {
             "Das waren zu viele Versuche. Warten Sie fünf Minuten und versuchen Sie es dann noch einmal."
         }
         Code::PdsUnreachable => {
-            "Der Server Ihres Kontos antwortet nicht. Versuchen Sie es in einer Minute noch einmal."
+            "Der Server Ihres Kontos oder ein anderer auf dem Weg dorthin antwortet nicht. Versuchen Sie es in einer Minute noch einmal."
         }
         _ => return None,
     })

@@ -213,7 +213,9 @@ fn link_refused(code: Code) -> Option<&'static str> {
         Code::LimitReached | Code::TooManyAttempts => {
             "There were too many attempts. Wait five minutes, then try again."
         }
-        Code::PdsUnreachable => "Your account's server does not answer. Try again in a minute.",
+        Code::PdsUnreachable => {
+            "Your account's server, or another on the way to it, does not answer. Try again in a minute."
+        }
         _ => return None,
     })
 }
