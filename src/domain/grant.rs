@@ -37,13 +37,21 @@ impl TokenSet {
 
     /// True when both have the same access token or the same refresh token.
     #[must_use]
-    #[expect(clippy::disallowed_methods, reason = "comparing two secrets reads both")]
     pub fn shares(&self, other: &Self) -> bool {
-        use secrecy::ExposeSecret as _;
-        let same = |ours: &SecretString, theirs: &SecretString| ours.expose_secret() == theirs.expose_secret();
-        same(&self.access_token, &other.access_token)
-            || self.refresh_token.as_ref().zip(other.refresh_token.as_ref()).is_some_and(|(a, b)| same(a, b))
+        are_same(&self.access_token, &other.access_token) || self.shares_refresh_token(other)
     }
+
+    /// True when both have the same refresh token.
+    #[must_use]
+    pub fn shares_refresh_token(&self, other: &Self) -> bool {
+        self.refresh_token.as_ref().zip(other.refresh_token.as_ref()).is_some_and(|(ours, other)| are_same(ours, other))
+    }
+}
+
+#[expect(clippy::disallowed_methods, reason = "comparing two secrets reads both")]
+fn are_same(one: &SecretString, other: &SecretString) -> bool {
+    use secrecy::ExposeSecret as _;
+    one.expose_secret() == other.expose_secret()
 }
 
 /// A parsed token answer: the tokens and what the platform said of them.

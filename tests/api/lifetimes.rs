@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use crate::any_server::{AnyServer, come_back};
 use crate::logs;
 use crate::stand_in::json as answer;
-use crate::support::{TestBroker, parameter};
+use crate::support::{Builder, TestBroker, parameter};
 
 const OWN: &str = r#"
     client_id = "id"
@@ -180,4 +180,44 @@ async fn tokens_that_are_always_too_short_are_not_refreshed_at_every_read() {
     broker.clock.advance(Duration::from_mins(10));
     assert_eq!(broker.token(&id, "minSeconds=3600").await.status, 200);
     assert_eq!(refreshes(), 1);
+}
+
+/// The settings that lead a built-in platform to the server.
+fn led_to(server: &AnyServer, name: &str, settings: &[(&str, &str)]) -> Builder {
+    let fixed = [("AUTHORIZE_URL", "/authorize"), ("TOKEN_URL", "/token"), ("API_URL", "")];
+    let fixed = fixed.map(|(key, path)| (key, format!("{}{path}", server.url)));
+    let all = fixed.into_iter().chain(settings.iter().map(|(key, value)| (*key, (*value).to_owned())));
+    all.fold(TestBroker::builder(), |builder, (key, value)| {
+        builder.setting(&format!("POSTPEER_PLATFORMS__{}__{key}", name.to_uppercase()), &value)
+    })
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_end_of_a_refresh_token_that_stays_is_not_forgotten() {
+    for (second, end) in [
+        (json!({"refresh_token": "r", "expires_in": 5_184_000}), "2027-05-03T08:33:36.445Z"),
+        // Minutes, or the life of the access token.
+        (json!({"refresh_token": "r", "refresh_token_expires_in": 439_200}), "2027-05-03T08:33:36.445Z"),
+        (json!({"expires_in": 5_184_000}), "2027-05-03T08:33:36.445Z"),
+        (json!({"refresh_token": "another", "expires_in": 5_184_000}), ""),
+    ] {
+        let mut refreshed = second.clone();
+        refreshed["access_token"] = json!("a2");
+        let refreshed = refreshed.to_string();
+        let server = AnyServer::start(move |asked, _| match asked.path.as_str() {
+            "/token" if asked.field("code").is_some() => answer(
+                r#"{"access_token":"a","refresh_token":"r","expires_in":5184000,"refresh_token_expires_in":31536000}"#,
+            ),
+            "/token" => answer(&refreshed),
+            _ => answer(r#"{"sub":"1","name":"Ada"}"#),
+        })
+        .await;
+        let broker = led_to(&server, "linkedin", &[("SCOPES", "openid,profile")]).start().await;
+        let id = connect(&broker, "linkedin").await;
+        assert_eq!(broker.detail(&id).await["refreshTokenExpiresAt"], "2027-05-03T08:33:36.445Z");
+        broker.clock.advance(Duration::from_hours(24 * 60));
+        assert_eq!(broker.refresh_due().await, 1);
+        let detail = broker.detail(&id).await;
+        assert_eq!(detail["refreshTokenExpiresAt"].as_str().unwrap_or_default(), end, "{second}: {detail}");
+    }
 }

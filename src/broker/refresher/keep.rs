@@ -82,10 +82,13 @@ impl Refresher {
         let (core, issued_at) = (self.core(), issued.issued_at);
         let now = core.clock.now();
         let is_same = grant.renewal == Renewal::AccessToken && issued.tokens.shares(&old);
+        // A refresh token that stays valid ends when it did. Where each use may prolong it, its end is unknown.
+        let is_refresh_token_kept = issued.tokens.refresh_token.is_none()
+            || (issued.tokens.shares_refresh_token(&old) && !core.upstream.rotates_refresh_tokens(&grant.platform));
         let tokens = TokenSet {
             access_token: issued.tokens.access_token,
             // Absent means unchanged.
-            refresh_token: issued.tokens.refresh_token.clone().or(old.refresh_token),
+            refresh_token: issued.tokens.refresh_token.or(old.refresh_token),
             id_token: issued.tokens.id_token.or(old.id_token),
             token_type: issued.tokens.token_type,
             service_url: issued.tokens.service_url.or(old.service_url),
@@ -96,11 +99,8 @@ impl Refresher {
             let life = grant.issued_at.until(grant.access_expires_at?);
             if is_same { grant.access_expires_at } else { Some(issued_at.plus(life)) }
         });
-        let refresh_expires_at = match (issued.refresh_expires_at, &issued.tokens.refresh_token) {
-            (Some(at), _) => Some(at),
-            (None, Some(_)) => None,
-            (None, None) => grant.refresh_expires_at,
-        };
+        let refresh_expires_at =
+            issued.refresh_expires_at.or(grant.refresh_expires_at.filter(|_| is_refresh_token_kept));
         let generation = grant.generation + 1;
         let sealed = match core.vault.seal_tokens(&Place::grant_tokens(grant.id, generation, grant), &tokens) {
             Ok(sealed) => sealed,
