@@ -45,8 +45,8 @@ impl OauthClient<'_> {
     }
 }
 
-/// Reads the answer to a refresh with `tokens`, sent at `sent_at`. Scopes and refresh token are `None` when the answer
-/// leaves them out, which means that they stay.
+/// Reads the answer to a refresh with `tokens`, sent at `sent_at`. `expires_at`: when their access token expires, where
+/// that is known. Scopes and refresh token are `None` when the answer leaves them out, which means that they stay.
 ///
 /// # Errors
 ///
@@ -54,13 +54,16 @@ impl OauthClient<'_> {
 pub fn read_refresh(
     platform: &Platform,
     tokens: &TokenSet,
+    expires_at: Option<Timestamp>,
     answer: &[u8],
     sent_at: Timestamp,
 ) -> Result<IssuedTokens, PlatformError> {
+    // A token that is exchanged after its end has none there: it begins another usual life.
+    let has_end = expires_at.is_none_or(|at| sent_at < at);
     let read = tokens::read_of(platform, Step::Refresh, answer, sent_at, platform.default_expires_in);
     let read = match read {
         // The same token again: without a lifetime, its end is the same as well.
-        Ok(issued) if platform.refresh == Refresh::ExchangedAgain && issued.tokens.shares(tokens) => {
+        Ok(issued) if platform.refresh == Refresh::ExchangedAgain && has_end && issued.tokens.shares(tokens) => {
             tokens::read_of(platform, Step::Refresh, answer, sent_at, None).map(|read| {
                 let access_expires_at = read.access_expires_at.and(issued.access_expires_at);
                 IssuedTokens { access_expires_at, ..read }
@@ -297,15 +300,18 @@ mod tests {
             token_type: "Bearer".to_owned(),
             service_url: None,
         };
-        let asked_at = Timestamp::from_millis(1000);
-        for (answer, life) in [
-            (json!({"access_token": "EAAsame"}), None),
-            (json!({"access_token": "EAAsame", "expires_in": 864_000}), Some(864_000)),
-            (json!({"access_token": "EAAsame", "expires_in": 5_184_000_000_u64}), Some(5_184_000)),
-            (json!({"access_token": "EAAnew"}), Some(60 * 86_400)),
+        let (asked_at, later) = (Timestamp::from_millis(1000), Some(Timestamp::from_millis(1001)));
+        for (answer, ends, life) in [
+            (json!({"access_token": "EAAsame"}), None, None),
+            (json!({"access_token": "EAAsame"}), later, None),
+            (json!({"access_token": "EAAsame"}), Some(asked_at), Some(60 * 86_400)),
+            (json!({"access_token": "EAAsame", "expires_in": 864_000}), later, Some(864_000)),
+            (json!({"access_token": "EAAsame", "expires_in": 5_184_000_000_u64}), later, Some(5_184_000)),
+            (json!({"access_token": "EAAnew"}), later, Some(60 * 86_400)),
         ] {
-            let issued = read_refresh(&platform("facebook"), &tokens, answer.to_string().as_bytes(), asked_at).unwrap();
-            assert_eq!(issued.access_expires_at.map(|at| asked_at.until(at).as_secs()), life, "{answer}");
+            let body = answer.to_string();
+            let issued = read_refresh(&platform("facebook"), &tokens, ends, body.as_bytes(), asked_at).unwrap();
+            assert_eq!(issued.access_expires_at.map(|at| asked_at.until(at).as_secs()), life, "{answer} {ends:?}");
         }
     }
 
@@ -327,7 +333,7 @@ mod tests {
         };
         let read = |platform: &Platform, id_token: Option<String>| {
             let answer = json!({"access_token": "new", "id_token": id_token}).to_string();
-            read_refresh(platform, &tokens, answer.as_bytes(), Timestamp::from_millis(0))
+            read_refresh(platform, &tokens, None, answer.as_bytes(), Timestamp::from_millis(0))
         };
         let error = read(&acme, Some(id_token(&json!({"sub": "u2"})))).unwrap_err();
         assert_eq!((error.failure, error.step), (Failure::RefreshRejected, Step::Refresh));
@@ -355,7 +361,7 @@ mod tests {
             (json!({"code": "expired-ATsecret123456"}), None),
         ] {
             let body = answer.to_string();
-            let error = read_refresh(&platform("youtube"), &tokens, body.as_bytes(), Timestamp::from_millis(0));
+            let error = read_refresh(&platform("youtube"), &tokens, None, body.as_bytes(), Timestamp::from_millis(0));
             assert_eq!(error.unwrap_err().code.as_deref(), code, "{answer}");
         }
     }

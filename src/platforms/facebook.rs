@@ -6,8 +6,8 @@
 //! `/{business}/client_pages`. A Page's token that was got with a long-lived user token does not expire.
 //! `/me/accounts` is empty or partial for Pages that belong to a business portfolio, so the portfolios' Pages are
 //! listed as well (with `business_management`); their entries may lack a token. No document promises that a
-//! long-lived token can be prolonged: the broker exchanges it again in time, and where that brings no new time, the
-//! account's owner reconnects. The Pages' tokens stay valid meanwhile.
+//! long-lived token can be prolonged: the broker exchanges it again in time, and where that brings no new time, once
+//! more at its end. Where it has one, the account's owner reconnects. The Pages' tokens stay valid meanwhile.
 
 use jiff::civil::date;
 use serde_json::Value;

@@ -279,7 +279,8 @@ impl Upstream {
         if is_at_protocol(&grant.platform) {
             return Some(self.read_session(grant, tokens, answer, sent_at));
         }
-        Some(oauth::read_refresh(self.oauth_platform(&grant.platform)?, tokens, answer, sent_at))
+        let platform = self.oauth_platform(&grant.platform)?;
+        Some(oauth::read_refresh(platform, tokens, grant.access_expires_at, answer, sent_at))
     }
 
     fn read_session(

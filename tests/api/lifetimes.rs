@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use postpeer::domain::time::{Clock as _, Timestamp};
 use serde_json::{Value, json};
 
 use crate::any_server::{AnyServer, come_back};
@@ -220,4 +221,35 @@ async fn the_end_of_a_refresh_token_that_stays_is_not_forgotten() {
         let detail = broker.detail(&id).await;
         assert_eq!(detail["refreshTokenExpiresAt"].as_str().unwrap_or_default(), end, "{second}: {detail}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_token_whose_end_nobody_names_is_exchanged_for_as_long_as_that_succeeds() {
+    let server = AnyServer::start(|asked, _| match asked.path.split('?').next().unwrap_or_default() {
+        "/token" | "/v25.0/oauth/access_token" => answer(r#"{"access_token":"EAA","token_type":"bearer"}"#),
+        "/v25.0/me" => answer(r#"{"id":"1","name":"Ada"}"#),
+        "/v25.0/me/permissions" => answer(
+            r#"{"data":[{"permission":"pages_show_list","status":"granted"},{"permission":"pages_manage_posts","status":"granted"}]}"#,
+        ),
+        "/v25.0/me/accounts" => {
+            answer(r#"{"data":[{"id":"2","name":"Page","access_token":"EAAP","tasks":["CREATE_CONTENT"]}]}"#)
+        }
+        _ => answer(r#"{"data":[]}"#),
+    })
+    .await;
+    let broker = led_to(&server, "facebook", &[]).start().await;
+    let id = connect(&broker, "facebook").await;
+    let start = broker.clock.now();
+    let mut refreshes = 0;
+    while start.until(broker.clock.now()) < Duration::from_hours(24 * 200) {
+        let detail = broker.detail(&id).await;
+        let next: jiff::Timestamp =
+            detail["health"]["nextRefreshAt"].as_str().unwrap_or_else(|| panic!("{detail}")).parse().unwrap();
+        broker.clock.set(Timestamp::from_millis(next.as_millisecond()));
+        assert_eq!(broker.refresh_due().await, 1);
+        refreshes += 1;
+    }
+    assert!(refreshes < 60, "{refreshes}");
+    let detail = broker.detail(&id).await;
+    assert_eq!((&detail["authStatus"], &detail["tokenStatus"]["autoRefreshes"]), (&json!("active"), &json!(true)));
 }

@@ -101,6 +101,10 @@ impl Refresher {
         });
         let refresh_expires_at =
             issued.refresh_expires_at.or(grant.refresh_expires_at.filter(|_| is_refresh_token_kept));
+        let jitter = Jitter::draw(&*core.entropy);
+        let due_at = timing.due_at(issued_at, access_expires_at, refresh_expires_at, jitter);
+        // Only the platform knows whether a token for which it names no end expires when it is thought to: it is asked.
+        let due_at = due_at.or(access_expires_at.filter(|_| is_same && issued.access_expires_at.is_none()));
         let generation = grant.generation + 1;
         let sealed = match core.vault.seal_tokens(&Place::grant_tokens(grant.id, generation, grant), &tokens) {
             Ok(sealed) => sealed,
@@ -113,7 +117,7 @@ impl Refresher {
             access_expires_at,
             refresh_expires_at,
             renewal: timing.renewal,
-            due_at: timing.due_at(issued_at, access_expires_at, refresh_expires_at, Jitter::draw(&*core.entropy)),
+            due_at,
         };
         let renewed = grant.clone().renewed(new, now);
         match self.store_renewed(&renewed, &tokens, is_stored).await {

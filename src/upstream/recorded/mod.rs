@@ -148,7 +148,7 @@ impl Readers {
                     token_type: "Bearer".to_owned(),
                     service_url: None,
                 };
-                let read = oauth::read_refresh(platform, &sent, &answer.body, SENT);
+                let read = oauth::read_refresh(platform, &sent, None, &answer.body, SENT);
                 return read.map_or_else(|error| failure(error.failure), |issued| tokens(&issued));
             }
             ("token", None) => {
