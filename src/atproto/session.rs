@@ -20,7 +20,7 @@ use crate::domain::failure::Failure;
 use crate::domain::grant::{IssuedTokens, TokenSet};
 use crate::domain::platform_error::{PlatformError, Step};
 use crate::domain::time::Timestamp;
-use crate::outbound::{self, Authorization, Body, Request, read_json, wipe};
+use crate::outbound::{self, Authorization, Body, Request, objects_in, read_json, wipe};
 use crate::platforms::{bluesky, token};
 
 /// Lifetime of an access token that does not name one: the reference server's.
@@ -49,21 +49,25 @@ struct Begun {
 }
 
 impl Begun {
-    /// `None` when the answer is no session.
+    /// `None` when the answer is no session, or several. What is around it is ignored.
     fn read(body: &[u8]) -> Option<Self> {
-        let mut answer = read_json(body)?;
+        let mut objects = read_json(body).map_or_else(|| objects_in(body), |answer| vec![answer]);
+        let mut begun: Vec<Self> = objects.iter().filter_map(Self::of).collect();
+        objects.iter_mut().for_each(wipe);
+        begun.pop().filter(|_| begun.is_empty())
+    }
+
+    fn of(answer: &Value) -> Option<Self> {
         let text = |name: &str| answer.get(name).and_then(Value::as_str).map(str::to_owned);
         let begun = token(answer.get("accessJwt")).zip(token(answer.get("refreshJwt"))).zip(text("did"));
-        let begun = begun.map(|((access, refresh), did)| Self {
+        begun.map(|((access, refresh), did)| Self {
             access,
             refresh,
             did,
             active: answer.get("active").and_then(|active| active.as_bool().or_else(|| active.as_str()?.parse().ok())),
             status: text("status"),
             did_doc: answer.get("didDoc").cloned(),
-        });
-        wipe(&mut answer);
-        begun
+        })
     }
 
     fn inactive(&self) -> Option<AccountState> {
@@ -286,6 +290,17 @@ mod tests {
         }
         for unusable in ["com.atproto.takendown", "com.atproto.signupQueued"] {
             assert!(matches!(refused_scope(Some(unusable)), Some(Error::AccountInactive(_))), "{unusable}");
+        }
+    }
+
+    #[test]
+    fn a_session_is_read_where_something_is_around_it() {
+        let session = r#"{"accessJwt":"a","refreshJwt":"r","did":"did:plc:x"}"#;
+        for body in [session.to_owned(), format!("{session}\0"), format!("notice\n{session}\n{{}}")] {
+            assert_eq!(Begun::read(body.as_bytes()).map(|begun| begun.did).as_deref(), Some("did:plc:x"), "{body}");
+        }
+        for body in [format!("{session}{session}"), format!("{session}{{"), format!("<html>{session}")] {
+            assert!(Begun::read(body.as_bytes()).is_none(), "{body}");
         }
     }
 

@@ -4,6 +4,7 @@
 //! Invariant: a token answer is a JSON object or a form with an `access_token` in bounds and no `error`, except for one
 //! that says that there is none. Anything else is an error, whatever its status; no half token set is ever returned. A
 //! refresh token that cannot be used makes the whole answer unreadable, so that it is kept: the old one may be spent.
+//! What is around the object is ignored, as long as no other object may be meant.
 
 use std::time::Duration;
 
@@ -16,7 +17,7 @@ use crate::domain::grant::{IssuedTokens, TokenSet};
 use crate::domain::platform_error::Step;
 use crate::domain::secret::SecretString;
 use crate::domain::time::Timestamp;
-use crate::outbound::{read_json, text, wipe};
+use crate::outbound::{objects_in, read_json, text, wipe};
 use crate::platforms::{Platform, RefreshLife, Said, read_errors};
 
 /// Longest lifetime, in seconds: more than ten years is a mistake.
@@ -58,7 +59,7 @@ pub(super) fn read(
     nested: Option<Nested<'_>>,
     default_expires_in: Option<u64>,
 ) -> Result<IssuedTokens, NotTokens> {
-    let mut answer = read_body(body).ok_or(NotTokens::Unreadable)?;
+    let Some(mut answer) = read_body(body) else { return read_around(body, sent_at, nested, default_expires_in) };
     let issued = read_value(&answer, sent_at, nested, default_expires_in);
     if !matches!(issued, Err(NotTokens::Error(_))) {
         wipe(&mut answer);
@@ -90,6 +91,25 @@ pub(super) fn read_of(
         issued.refresh_expires_at = None;
     }
     Ok(issued)
+}
+
+/// Reads a body that is neither JSON nor a form, and has one object with tokens in it. Another object with anything like
+/// a token, or an error, makes it unreadable.
+fn read_around(
+    body: &[u8],
+    sent_at: Timestamp,
+    nested: Option<Nested<'_>>,
+    default_expires_in: Option<u64>,
+) -> Result<IssuedTokens, NotTokens> {
+    let mut objects = objects_in(body);
+    let read = |object: &Value| match read_value(object, sent_at, nested, default_expires_in) {
+        Err(NotTokens::Unreadable) if !carries_token(object) => None,
+        read => Some(read),
+    };
+    let mut told: Vec<_> = objects.iter().filter_map(read).collect();
+    objects.iter_mut().for_each(wipe);
+    let only = told.pop().filter(|_| told.is_empty());
+    only.and_then(Result::ok).ok_or(NotTokens::Unreadable)
 }
 
 /// Reads a body of the token endpoint: JSON, or a form.
@@ -667,7 +687,6 @@ mod tests {
             "{\"data\":[]}",
             "{\"data\":{}}",
             "{\"access_token\":\"a\"",
-            "{\"access_token\":\"a\"} x",
             "\u{0}",
             r#"{"error":"invalid_grant","access_token":"a"}"#,
             r#"{"error":true,"access_token":"a"}"#,
@@ -708,6 +727,37 @@ mod tests {
             r#"{"access_token":"null","errorCode":"dead"}"#,
         ] {
             assert!(matches!(read(body.as_bytes(), SENT, None, None), Err(NotTokens::Error(_))), "{body}");
+        }
+    }
+
+    #[test]
+    fn tokens_are_read_where_something_is_around_them() {
+        let tokens = r#"{"access_token":"a","refresh_token":"r"}"#;
+        for body in [
+            format!("{tokens} x"),
+            format!("{tokens}\0"),
+            format!("{tokens}\n<!-- x -->"),
+            format!("<b>Notice</b>: x\n{tokens}"),
+            format!("{tokens}\n{{}}"),
+            format!("{{\"time\":3}}{tokens}"),
+        ] {
+            let issued = read(body.as_bytes(), SENT, None, None).unwrap_or_else(|why| panic!("{body}: {why:?}"));
+            assert_eq!(issued.tokens.access_token.expose_secret(), "a", "{body}");
+            assert_eq!(issued.tokens.refresh_token.unwrap().expose_secret(), "r", "{body}");
+        }
+        let nested = format!("{{\"data\":{tokens}}}\0");
+        assert!(read(nested.as_bytes(), SENT, Some(Nested::Always("/data")), None).is_ok());
+        for body in [
+            format!("{tokens}{tokens}"),
+            format!("{tokens}{{\"refreshToken\":\"s\"}}"),
+            format!("{tokens}{{\"error\":\"invalid_grant\"}}"),
+            format!("{tokens}{{\"access_token\":\"b\""),
+            format!("[{tokens},"),
+            format!("<html>{tokens}"),
+            "{\"error\":\"invalid_grant\"}\0".to_owned(),
+            "access_token=a&refresh_token=r\0".to_owned(),
+        ] {
+            assert_eq!(read(body.as_bytes(), SENT, None, None).unwrap_err(), NotTokens::Unreadable, "{body}");
         }
     }
 

@@ -1,7 +1,8 @@
 //! The one reader of JSON from outside: answers of platforms, as they come or as they were stored.
 //!
 //! A defect in one member never costs the others. What strict JSON refuses inside of a string, a number or a nested
-//! value is mended before it is parsed; a body that is cut off, or followed by something else, is not JSON.
+//! value is mended before it is parsed; a body that is cut off, or followed by something else, is not JSON. Whoever
+//! cannot ask again takes the [objects](objects_in) out of it.
 //!
 //! | in the body | read as |
 //! | --- | --- |
@@ -25,6 +26,9 @@ use super::coding::unpacked;
 /// Deepest nesting that is read.
 const MAX_DEPTH: usize = 64;
 
+/// Most objects that are read in a body that is not JSON.
+const MAX_OBJECTS: usize = 8;
+
 /// White space between the parts of a body.
 const SPACE: [char; 4] = [' ', '\t', '\n', '\r'];
 
@@ -40,6 +44,54 @@ pub fn read_json(body: &[u8]) -> Option<Value> {
     let contents = unpacked(body).ok()?;
     let text = text(contents.as_deref().map_or(body, Vec::as_slice));
     serde_json::from_str(&Mender::mend(&text)).ok()
+}
+
+/// The objects in a body that is not JSON because something is around them, such as a comment, a notice or padding. None
+/// where one of them is cut off, and none in a page, which may show anything.
+#[must_use]
+pub fn objects_in(body: &[u8]) -> Vec<Value> {
+    let Ok(contents) = unpacked(body) else { return Vec::new() };
+    let text = text(contents.as_deref().map_or(body, Vec::as_slice));
+    let objects = split_objects(&text).unwrap_or_default();
+    objects.into_iter().filter_map(|object| serde_json::from_str(&Mender::mend(object)).ok()).collect()
+}
+
+/// `None` where an object is cut off or in an array, where there are more than [`MAX_OBJECTS`], and for a page.
+fn split_objects(text: &str) -> Option<Vec<&str>> {
+    let mut objects = Vec::new();
+    let mut rest = text;
+    while let Some((before, object)) = rest.find('{').and_then(|start| rest.split_at_checked(start)) {
+        if objects.len() == MAX_OBJECTS || before.trim_end().ends_with('[') {
+            return None;
+        }
+        let (object, after) = object.split_at_checked(length_of_object(object)?)?;
+        objects.push(object);
+        rest = after;
+    }
+    let is_page = ["<!doctype", "<html", "<script"].iter().any(|tag| names(text.as_bytes(), tag));
+    (!is_page).then_some(objects)
+}
+
+/// Bytes of the object that the text begins with; `None` where it is cut off.
+fn length_of_object(text: &str) -> Option<usize> {
+    let (mut depth, mut is_string, mut is_escaped) = (0_usize, false, false);
+    for (at, byte) in text.bytes().enumerate() {
+        match byte {
+            _ if is_escaped => is_escaped = false,
+            b'\\' if is_string => is_escaped = true,
+            b'"' => is_string = !is_string,
+            b'{' if !is_string => depth += 1,
+            b'}' if !is_string && depth == 1 => return Some(at + 1),
+            b'}' if !is_string => depth -= 1,
+            _ => {}
+        }
+    }
+    None
+}
+
+/// True when the word is in the body, in any case.
+fn names(body: &[u8], word: &str) -> bool {
+    body.windows(word.len()).any(|part| part.eq_ignore_ascii_case(word.as_bytes()))
 }
 
 /// Overwrites every string in the value.
@@ -62,8 +114,7 @@ pub fn is_markup(body: &[u8]) -> bool {
 /// answer. False for bytes that are no text: tokens may be packed in them.
 #[must_use]
 pub fn is_page(body: &[u8]) -> bool {
-    let names = |word: &[u8]| body.windows(word.len()).any(|part| part.eq_ignore_ascii_case(word));
-    is_markup(body) || (std::str::from_utf8(body).is_ok() && !names(b"token") && !names(b"jwt"))
+    is_markup(body) || (std::str::from_utf8(body).is_ok() && !names(body, "token") && !names(body, "jwt"))
 }
 
 /// The text of a body, without its byte order mark and with U+FFFD where it is invalid.
@@ -332,6 +383,39 @@ mod tests {
     }
 
     #[test]
+    fn objects_with_something_around_them_are_found() {
+        let one = json!({"access_token": "a}{\"", "x": {"y": []}});
+        let text = one.to_string();
+        for around in [
+            format!("{text}\n<!-- generated in 0.03 s -->"),
+            format!("{text}\0"),
+            format!("<br />\n<b>Deprecated</b>: {{closure}}() in /srv/x.php on line 3<br />\n{text}"),
+            format!(")]}}'\n{text}"),
+            format!("callback({text});"),
+            format!("\u{feff}\u{feff}{text}"),
+        ] {
+            assert_eq!(read(&around), None, "{around}");
+            assert_eq!(objects_in(around.as_bytes()), [one.clone()], "{around}");
+        }
+        assert_eq!(objects_in(format!("{text}\n{{}}\n").as_bytes()), [one.clone(), json!({})]);
+        assert_eq!(objects_in("{}".repeat(MAX_OBJECTS).as_bytes()).len(), MAX_OBJECTS);
+        for none in [
+            String::new(),
+            "access_token=a".to_owned(),
+            format!("<!DOCTYPE html><title>{text}"),
+            format!("{text}<SCRIPT>"),
+            format!("{text}{{\"x\":"),
+            format!("[{text}"),
+            format!("[ {text},"),
+            format!("{{\"x\":{text}"),
+            "{}".repeat(MAX_OBJECTS + 1),
+            "{".repeat(100_000),
+        ] {
+            assert!(objects_in(none.as_bytes()).is_empty(), "{none}");
+        }
+    }
+
+    #[test]
     fn other_encodings_are_read() {
         let whole = json!({"name": "Zoë 😀"});
         let text = whole.to_string();
@@ -422,6 +506,7 @@ mod tests {
             if serde_json::from_slice::<Value>(body).is_ok() {
                 assert!(read.is_some(), "strict JSON is refused");
             }
+            assert!(objects_in(body).iter().all(Value::is_object));
             if let Some(value) = read {
                 assert_eq!(read_json(value.to_string().as_bytes()), Some(value), "it is read differently again");
             }

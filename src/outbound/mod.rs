@@ -33,7 +33,7 @@ use crate::domain::proxy::Proxies;
 pub use addresses::is_public;
 pub use dns::{Dns, DnsError};
 pub use guard::{Guard, Refused};
-pub use json::{is_markup, is_page, read_json, text, wipe};
+pub use json::{is_markup, is_page, objects_in, read_json, text, wipe};
 pub use measure::measured;
 pub use roots::Roots;
 
