@@ -144,9 +144,11 @@ impl Engine {
         sent_at: Timestamp,
     ) -> Result<RefreshedSession, PlatformError> {
         let failed = |failure| failed(Step::Refresh, failure).in_answer();
-        let begun = Begun::read(answer).ok_or_else(|| PlatformError {
-            is_page: outbound::is_page(answer),
-            ..failed(Failure::PlatformAnswerUnreadable)
+        let begun = Begun::read(answer).ok_or_else(|| {
+            if outbound::is_cut_off(answer) {
+                return PlatformError::cut_off(bluesky::NAME, Step::Refresh);
+            }
+            PlatformError { is_page: outbound::is_page(answer), ..failed(Failure::PlatformAnswerUnreadable) }
         })?;
         if begun.did != did {
             return Err(failed(Failure::RefreshRejected).caused_by("the account's server answered for another account"));
@@ -177,6 +179,8 @@ impl Engine {
         let url = method(service_url, name).ok_or_else(|| failed(step, Failure::PlatformAnswerUnreadable))?;
         let request = Request::post(url, Authorization::Bearer(refresh_token.clone()), Body::Empty);
         let answer = measured(step.into_str(), self.guard.send_once(request)).await;
+        // A confirmation that was cut off is none.
+        let answer = answer.or_else(|error| if step == Step::Refresh { error.answer() } else { Err(error) });
         let answer = answer.map_err(|error| error.at(bluesky::NAME, step))?;
         if answer.is_success() { Ok(answer.body) } else { Err(refusal::of_session(step, &answer)) }
     }

@@ -91,6 +91,13 @@ impl PlatformError {
         }
     }
 
+    /// A success that was cut off, and that nobody can read for that.
+    #[must_use]
+    pub fn cut_off(platform: &str, step: Step) -> Self {
+        let cut_off = Self::new(platform, step, Failure::PlatformUnavailable).caused_by("the answer was cut off");
+        Self { may_have_acted: true, ..cut_off }
+    }
+
     #[must_use]
     pub fn answered(self, status: u16, code: Option<Code>) -> Self {
         // A gateway says 502 or 504 of an answer that it did not pass on.

@@ -18,7 +18,7 @@ use crate::domain::failure::Failure;
 use crate::domain::grant::IssuedTokens;
 use crate::domain::platform_error::{PlatformError, Step};
 use crate::domain::time::Timestamp;
-use crate::outbound::{Authorization, Body, Request};
+use crate::outbound::{self, Authorization, Body, Request};
 use crate::platforms::{Credentials, GrantedScopes, LongLived, Platform, TokenBody};
 
 /// An authorization code with the values that it is bound to.
@@ -260,6 +260,7 @@ fn read_tokens(
     tokens::read_of(platform, step, body, sent_at, platform.default_expires_in).map_err(|not| match not {
         // TikTok sends errors with status 200.
         NotTokens::Error(error) => ErrorAnswer::read(&error, sent).error(platform, step, OK).in_answer(),
+        NotTokens::Unreadable if outbound::is_cut_off(body) => PlatformError::cut_off(&platform.name, step),
         NotTokens::Unreadable => {
             PlatformError::new(&platform.name, step, Failure::PlatformAnswerUnreadable).answered(OK, None)
         }

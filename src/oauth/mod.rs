@@ -176,7 +176,10 @@ impl OauthClient<'_> {
                 (Some(_), false) => Box::pin(guard.send(request)).await,
             }
         };
-        let mut answer = measured(&self.platform.name, step.into_str(), call).await?;
+        let mut answer = measured(&self.platform.name, step.into_str(), call).await.or_else(|error| match step {
+            Step::CodeExchange | Step::Refresh => error.answer(),
+            _ => Err(error),
+        })?;
         self.add_own(&mut answer.sent);
         Ok(answer)
     }

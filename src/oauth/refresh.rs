@@ -75,6 +75,9 @@ pub fn read_refresh(
         let error = match not {
             // TikTok sends errors with status 200.
             NotTokens::Error(answer) => refused(platform, ErrorAnswer::read(&answer, &sent(tokens)), OK, None),
+            NotTokens::Unreadable if outbound::is_cut_off(answer) => {
+                return PlatformError::cut_off(&platform.name, Step::Refresh);
+            }
             NotTokens::Unreadable => {
                 let unreadable = PlatformError::new(&platform.name, Step::Refresh, Failure::PlatformAnswerUnreadable);
                 PlatformError { is_page: outbound::is_page(answer), ..unreadable }.answered(OK, None)

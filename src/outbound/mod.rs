@@ -42,6 +42,10 @@ use connections::Connections;
 /// Longest accepted answer, in bytes: as it was sent, and without its content coding.
 pub const MAX_ANSWER: usize = 512 * 1024;
 
+/// Ends what came of an answer that was cut off, also where that is stored. No form has it, so a part of one is never
+/// read as the whole.
+const CUT_OFF: &[u8] = b"\0\0\x18";
+
 /// Longest `Retry-After`; longer ones are cut.
 const MAX_RETRY_AFTER: Duration = Duration::from_hours(1);
 
@@ -138,6 +142,9 @@ pub enum Error {
     Client(#[source] reqwest::Error),
     #[error("no connection could be made")]
     Connect(#[source] reqwest::Error),
+    /// A success whose body broke off. What came of it may hold tokens.
+    #[error("the answer was cut off")]
+    CutOff { answer: Box<Answer>, source: Box<Error> },
     #[error("the connection broke before the answer was complete")]
     Interrupted(#[source] reqwest::Error),
     #[error("the host must not be called: {0}")]
@@ -160,7 +167,7 @@ impl Error {
     pub fn is_before_sending(&self) -> bool {
         match self {
             Self::Client(_) | Self::Connect(_) | Self::Refused(_) | Self::Unresolved(_) | Self::Unsendable => true,
-            Self::Interrupted(_) | Self::TooLarge | Self::Timeout(_) | Self::TooSlow => false,
+            Self::CutOff { .. } | Self::Interrupted(_) | Self::TooLarge | Self::Timeout(_) | Self::TooSlow => false,
         }
     }
 
@@ -171,6 +178,18 @@ impl Error {
             Self::Refused(_) | Self::Unresolved(_) => true,
             Self::Connect(error) => guard::is_unresolved(error),
             _ => false,
+        }
+    }
+
+    /// What came of an answer that was cut off, for a call whose answer comes only once.
+    ///
+    /// # Errors
+    ///
+    /// Nothing came that may hold tokens.
+    pub fn answer(self) -> Result<Answer, Self> {
+        match self {
+            Self::CutOff { answer, .. } => Ok(*answer),
+            error => Err(error),
         }
     }
 
@@ -298,17 +317,33 @@ async fn finish(mut response: reqwest::Response, request: &Request) -> Result<An
         return Err(Error::TooLarge);
     }
     let mut body = Zeroizing::new(Vec::new());
-    while let Some(chunk) = response.chunk().await.map_err(Error::from_reqwest)? {
-        if body.len() + chunk.len() > MAX_ANSWER {
-            return Err(Error::TooLarge);
+    let cut_off = loop {
+        match response.chunk().await.map_err(Error::from_reqwest) {
+            Ok(Some(chunk)) if body.len() + chunk.len() > MAX_ANSWER => return Err(Error::TooLarge),
+            Ok(Some(chunk)) => body.extend_from_slice(&chunk),
+            Ok(None) => break None,
+            Err(error) => break Some(error),
         }
-        body.extend_from_slice(&chunk);
-    }
+    };
     let host = response.url().host_str().unwrap_or_default();
     let body = coding::decoded(host, response.headers(), body)?;
     let (status, headers) = (response.status().as_u16(), response.headers());
     let (retry_after, is_throttled) = (retry_after(status, headers), is_throttled(headers));
-    Ok(Answer { status, body, retry_after, is_throttled, sent: wiped::sent(request) })
+    let mut answer = Answer { status, body, retry_after, is_throttled, sent: wiped::sent(request) };
+    match cut_off {
+        None => Ok(answer),
+        Some(error) if !answer.is_success() || is_page(&answer.body) => Err(error),
+        Some(source) => {
+            answer.body.extend_from_slice(CUT_OFF);
+            Err(Error::CutOff { answer: Box::new(answer), source: Box::new(source) })
+        }
+    }
+}
+
+/// True for what came of an answer that was [cut off](Error::CutOff).
+#[must_use]
+pub fn is_cut_off(body: &[u8]) -> bool {
+    body.ends_with(CUT_OFF)
 }
 
 /// The wait that the platform asks for: `Retry-After` in seconds or as a date, else `RateLimit-Reset`, which AT
@@ -506,6 +541,29 @@ mod tests {
         let (url, thread) = server(answer);
         assert!(matches!(outbound().send(Request::get(url)).await, Err(Error::TooLarge)));
         thread.join().unwrap();
+    }
+
+    #[tokio::test]
+    async fn what_came_of_an_answer_that_may_hold_tokens_is_kept_when_it_is_cut_off() {
+        let json = r#"{"access_token":"a"}"#;
+        let chunked = format!("Transfer-Encoding: chunked\r\n\r\n{:x}\r\n{json}\r\n", json.len());
+        let sized = |body: &str| format!("Content-Length: {}\r\n\r\n{body}", body.len() + 2);
+        for (head, rest, kept) in [
+            ("200 OK", chunked, Some(json)),
+            ("201 Created", sized(json), Some(json)),
+            ("200 OK", sized("access_token=a&refresh"), Some("access_token=a&refresh")),
+            ("200 OK", sized("{\"acc"), None),
+            ("200 OK", sized("<p>token"), None),
+            ("200 OK", sized(""), None),
+            ("400 Bad Request", sized(json), None),
+        ] {
+            let (url, thread) = server(format!("HTTP/1.1 {head}\r\n{rest}"));
+            let cut_off = outbound().send_once(Request::get(url)).await.unwrap_err();
+            assert!(!cut_off.is_before_sending() && !format!("{cut_off:?}").contains("token"), "{cut_off:?}");
+            let body = cut_off.answer().map(|answer| answer.body).ok();
+            assert_eq!(body.map(|body| body.to_vec()), kept.map(|kept| [kept.as_bytes(), CUT_OFF].concat()));
+            thread.join().unwrap();
+        }
     }
 
     #[tokio::test]
