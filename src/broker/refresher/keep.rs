@@ -56,19 +56,21 @@ impl Refresher {
     }
 
     /// Brings back a grant that ended while an answer was stored that nobody understood, where this program does.
-    pub(super) async fn revive(&self, project: ProjectId, id: GrantId) {
+    pub(super) async fn revive(&self, project: ProjectId, id: GrantId) -> Landing {
         let found = self.core().store.read(move |db| Ok::<_, Error>(grants::find(db, project, id)?)).await;
-        let Ok(Some(grant)) = found else { return };
+        let Ok(Some(grant)) = found else { return Err(NotRefreshed::Ended) };
         if let Ok(Some(tokens)) = self.core().open_grant(&grant)
             && let Some(Ok(issued)) = self.open_stored_answer(&grant, &tokens)
-            // A failure is logged there, and the next start finds the answer again.
-            && self.store_tokens(&grant, tokens, issued, true).await.is_ok()
         {
+            // A failure is logged there, and the next start or reload finds the answer again.
+            self.store_tokens(&grant, tokens, issued, true).await?;
             tracing::info!(
                 grant.id = %id, platform.name = %grant.platform,
                 "a stored answer is understood now: its grant had ended and is active again"
             );
+            return Ok(());
         }
+        Err(NotRefreshed::Ended)
     }
 
     /// Swaps in what was issued. `is_stored`: it is, or may be, in a stored answer as well.

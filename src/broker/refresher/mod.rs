@@ -149,14 +149,28 @@ impl Refresher {
     }
 
     /// Takes over from the refresher before a reload, once the platforms are complete: refreshes that wait for their
-    /// turn go on with this one. Forgets what was learnt about apps, and makes due at once what waits because of
-    /// settings: all of them may have changed.
+    /// turn go on with this one. Forgets what was learnt about apps, makes due at once what waits because of settings, and
+    /// reads the answers of grants that ended: all settings may have changed.
     pub async fn take_over(&self) {
         *self.0.latest.lock().unwrap_or_else(PoisonError::into_inner) = Arc::downgrade(&self.0);
         // Whoever is let in from now on finds the latest. A call in flight that fails later finds that the settings
         // have changed.
         self.0.throttle.restart(self.core().settings.refresh_concurrency);
         self.settings_changed().await;
+        if let Err(error) = self.read_answers_of_ended().await {
+            tracing::warn!(error = %chain(&error), "the stored answers of grants that ended are not read again");
+        }
+    }
+
+    /// Reads again, in the background, the answers that were stored and not understood of grants that have ended since.
+    async fn read_answers_of_ended(&self) -> Result<(), Error> {
+        let core = self.core();
+        for (project, id) in core.store.read_long(refreshes::list_ended_with_answer).await? {
+            let refresher = self.clone();
+            // One at a time: tokens that were stored a moment ago must not be taken for others.
+            self.0.flights.start(&core.tasks, id, move || async move { refresher.revive(project, id).await });
+        }
+        Ok(())
     }
 
     /// True when refreshes begin with the parts of this one.
@@ -230,10 +244,7 @@ impl Refresher {
         let (core, now) = (self.core(), self.core().clock.now());
         let resumed = core.store.write(move |tx| refreshes::resume_cut_off(tx, now)).await;
         self.resume_later();
-        for (project, id) in core.store.read_long(refreshes::list_ended_with_answer).await? {
-            let refresher = self.clone();
-            core.tasks.spawn(async move { refresher.revive(project, id).await });
-        }
+        self.read_answers_of_ended().await?;
         let refreshes = resumed?;
         if refreshes > 0 {
             tracing::warn!(refreshes, "refreshes were cut off when the broker stopped: they are tried again at once");
