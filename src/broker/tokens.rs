@@ -272,7 +272,7 @@ impl Broker {
         if let Some(trouble) = found.trouble.as_ref().filter(|trouble| trouble.kind.ends_grant().is_some()) {
             return Error::ReconnectRequired {
                 what_happened: trouble.what_happened(&label),
-                next_step: self.next_step(trouble.kind, &found.platform),
+                next_step: trouble.next_step(&found.platform, self.console(&found.platform)),
             };
         }
         // Expired by its recorded times, or an account that the consent no longer covers.

@@ -86,6 +86,9 @@ pub enum Failure {
     /// No answer, or a failure at the platform.
     #[serde(alias = "unavailable")]
     PlatformUnavailable,
+    /// The platform rejects the refresh token, and the answer to an earlier refresh is stored and could not be read: most
+    /// likely it holds the token that the platform would accept.
+    RefreshAnswerUnread,
     /// The platform rejects the refresh token, and the answer to an earlier refresh was never received: most likely
     /// that answer carried the token that it would accept.
     RefreshInterrupted,
@@ -154,7 +157,7 @@ impl Failure {
             Self::ConsentExpired | Self::KeyringLost | Self::NoRefreshToken | Self::TestingConsentExpired => {
                 Some(FailureReason::TokenExpired)
             }
-            Self::RefreshInterrupted | Self::RefreshRejected | Self::RestoredFromBackup => {
+            Self::RefreshAnswerUnread | Self::RefreshInterrupted | Self::RefreshRejected | Self::RestoredFromBackup => {
                 Some(FailureReason::RefreshRejected)
             }
             Self::SecurityInvalidation => Some(FailureReason::SecurityInvalidation),
@@ -237,6 +240,7 @@ impl Failure {
             | Self::CredentialsRejected
             | Self::IdTokenRejected
             | Self::NoRefreshToken
+            | Self::RefreshAnswerUnread
             | Self::StorageFailed
             | Self::TestingConsentExpired
             | Self::TokensUnreadable => Help::Operator,
@@ -388,6 +392,13 @@ impl Failure {
             Self::PlatformUnavailable => {
                 Texts { what_happened: "{label} could not be reached or is having trouble.", next_step: LATER }
             }
+            Self::RefreshAnswerUnread => Texts {
+                what_happened: "{label} refuses the refresh token, after an answer to an earlier refresh that could not be \
+                                understood: the new token is most likely in that answer, which is kept for 30 days.",
+                next_step: "Check {settings} of [platforms.{platform}], then reload the broker (SIGHUP) or restart it: it reads \
+                            the answer again, and the account works again once it is understood. Otherwise the account's \
+                            owner connects it again.",
+            },
             Self::RefreshInterrupted => Texts {
                 what_happened: "{label} refuses the refresh token, after an earlier refresh was cut off before its answer \
                                 arrived: the new token was most likely in that answer.",
@@ -458,7 +469,10 @@ mod tests {
     #[test]
     fn whoever_must_connect_again_can_help() {
         for failure in Failure::VARIANTS.iter().filter(|failure| failure.ends_grant().is_some()) {
-            let is_operators = matches!(failure, Failure::NoRefreshToken | Failure::TestingConsentExpired);
+            let is_operators = matches!(
+                failure,
+                Failure::NoRefreshToken | Failure::RefreshAnswerUnread | Failure::TestingConsentExpired
+            );
             let help = if is_operators { Help::Operator } else { Help::AccountOwner };
             assert_eq!(failure.who_can_help(), help, "{failure:?}");
         }

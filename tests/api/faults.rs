@@ -160,6 +160,64 @@ async fn an_ended_grant_is_revived_when_its_stored_answer_can_be_read() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn an_answer_that_came_too_late_to_be_understood_is_the_operators_to_correct() {
+    let platform = StandIn::start("quince").await;
+    let broker = TestBroker::builder().toml(&platform.toml()).start().await;
+    let id = platform.connect(&broker, "ada").await;
+    broker.clock.advance(LONG);
+    let nested =
+        r#"{"data":{"access_token":"access/ada/nested","refresh_token":"refresh/ada/nested","expires_in":864000}}"#;
+    platform.answer_refreshes_with(Answer::Bytes(stand_in::json(nested)));
+    assert_to_ask_again(&broker.token(&id, "").await);
+    platform.answer_refreshes_with(Answer::Bytes(stand_in::json(r#"{"error":"invalid_grant"}"#)));
+    broker.clock.advance(Duration::from_hours(1));
+    assert_eq!(broker.refresh_due().await, 0);
+    let told = broker.detail(&id).await["health"]["lastError"].clone();
+    assert_eq!(told["code"], "refresh_answer_unread", "{told}");
+    assert_eq!(told["whoCanHelp"], "operator", "{told}");
+    let refused = broker.token(&id, "").await;
+    assert_eq!(refused.code(), "reconnect_required");
+    for sentence in [refused.text.as_str(), told["nextStep"].as_str().unwrap()] {
+        assert!(sentence.contains("token_pointer of [platforms.quince]"), "{sentence}");
+    }
+
+    let toml = format!("{}\ntoken_pointer = \"/data\"\n", platform.toml());
+    let corrected = TestBroker::builder().toml(&toml).start().await;
+    let reloaded = broker.reloaded(|config| config.platforms = corrected.config().platforms.clone()).await;
+    assert!(reloaded.drain(Duration::from_secs(20)).await);
+    assert_eq!(access(&broker.token(&id, "").await), "access/ada/nested");
+    assert_eq!(broker.detail(&id).await["health"]["state"], "ok");
+    assert_eq!(platform.asked().len(), 2, "nobody was asked for it");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_came_of_an_answer_that_breaks_off_is_read_or_kept() {
+    let whole = r#"{"access_token":"access/ada/cut","refresh_token":"refresh/ada/cut","expires_in":864000}"#;
+    let form = "access_token=access/ada/cut&refresh_token=refresh/ada/c";
+    for (body, is_read) in [(whole, true), (&whole[..whole.len() - 20], false), (form, false)] {
+        let platform = StandIn::start("quince").await;
+        let broker = TestBroker::builder().toml(&platform.toml()).start().await;
+        let id = platform.connect(&broker, "ada").await;
+        broker.clock.advance(LONG);
+        let answer = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{body}", body.len() + 2);
+        platform.answer_refreshes_with(Answer::Bytes(answer.into_bytes()));
+        let reply = broker.token(&id, "").await;
+        let kept = "SELECT answer IS NOT NULL FROM grants";
+        let is_kept: bool = broker.sql().query_row(kept, [], |row| row.get(0)).unwrap();
+        assert_eq!(is_kept, !is_read, "{body}");
+        if is_read {
+            assert_eq!(access(&reply), "access/ada/cut");
+        } else {
+            assert_to_ask_again(&reply);
+            let detail = broker.detail(&id).await;
+            assert_eq!(detail["health"]["lastError"]["code"], "platform_unavailable", "{body}");
+        }
+        let stored = broker.database();
+        assert!(!stored.windows(10).any(|part| part == b"access/ada"), "{body}: it is sealed");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_platform_that_never_answers_delays_only_its_own_callers_and_not_for_long() {
     let (slow, quick) = (StandIn::start("quince").await, StandIn::start("medlar").await);
     let both = format!("{}{}", slow.toml(), quick.toml());

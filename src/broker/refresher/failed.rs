@@ -55,10 +55,11 @@ impl Refresher {
         let restore = self.restore_behind(grant, kind).await;
         let kind = if restore.is_some() { Failure::RestoredFromBackup } else { kind };
         let who_can_help = count_help(error.who_can_help(kind), &grant.platform);
+        let console = self.core().console(&grant.platform);
         let next_step = if kind == error.failure {
-            error.next_step(self.core().console(&grant.platform))
+            error.next_step(console)
         } else {
-            self.core().next_step(kind, &grant.platform)
+            RefreshFailure::unasked(kind, now).next_step(&grant.platform, console)
         };
         tracing::warn!(
             grant.id = %grant.id, platform.name = %grant.platform, failure = kind.code(), who_can_help,
@@ -173,7 +174,8 @@ impl Refresher {
         }
         let has_attempt = grant.refresh != RefreshState::Idle && grant.renewal == Renewal::RefreshToken;
         if has_attempt && upstream.rotates_refresh_tokens(&grant.platform) {
-            return Failure::RefreshInterrupted;
+            let has_tokens = self.has_unread_tokens(grant);
+            return if has_tokens { Failure::RefreshAnswerUnread } else { Failure::RefreshInterrupted };
         }
         // Google announces the seven days of an app in testing.
         let lapsed_at = grant.lapses_at().filter(|at| *at <= now);
@@ -181,6 +183,14 @@ impl Refresher {
             return Failure::TestingConsentExpired;
         }
         if lapsed_at.is_some() { Failure::ConsentExpired } else { kind }
+    }
+
+    /// True when a whole answer is stored that cannot be read, and may hold tokens.
+    fn has_unread_tokens(&self, grant: &Grant) -> bool {
+        let tokens = self.core().open_grant(grant).ok().flatten();
+        tokens.and_then(|tokens| self.open_stored_answer(grant, &tokens)).is_some_and(|read| {
+            read.is_err_and(|error| error.failure == Failure::PlatformAnswerUnreadable && !error.is_page)
+        })
     }
 
     /// True when a consent that ended at `at` has lived as long as those of an app in testing do.

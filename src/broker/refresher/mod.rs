@@ -20,8 +20,8 @@
 //!
 //! An attempt whose end nobody knows leaves the grant *in doubt*. The old token is then tried again: it works where the
 //! platform never saw the request, or forgives; where it is refused, the failure is `refresh_interrupted`, not
-//! "revoked". Only what a platform is known to say of the grant itself ends it ([`failed`]). Its sealed tokens stay
-//! for thirty days.
+//! "revoked", or `refresh_answer_unread` where an answer is stored that may hold the new one. Only what a platform is
+//! known to say of the grant itself ends it ([`failed`]). Its sealed tokens stay for thirty days.
 //!
 //! # Words for a refresh that failed
 //!

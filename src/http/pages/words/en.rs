@@ -319,6 +319,7 @@ fn failure(failure: Failure, label: &str) -> Told {
         | F::ListingTooLong
         | F::NoRefreshToken
         | F::PermissionWithdrawn
+        | F::RefreshAnswerUnread
         | F::RefreshInterrupted
         | F::RefreshRejected
         | F::RequestRefused

@@ -182,6 +182,13 @@ const fn sentences(failure: Failure) -> (&'static str, &'static str) {
         ),
         F::PlatformThrottled => ("{label} bekommt gerade zu viele Anfragen.", LATER),
         F::PlatformUnavailable => ("{label} ist nicht zu erreichen oder hat selbst ein Problem.", LATER),
+        F::RefreshAnswerUnread => (
+            "{label} lehnt das Erneuerungstoken ab, nachdem die Antwort auf eine frühere Erneuerung nicht zu verstehen war: Das \
+             neue Token steht sehr wahrscheinlich in dieser Antwort, die 30 Tage aufbewahrt wird.",
+            "Prüfen Sie token_url und api_url (bei einer eigenen Plattform token_pointer) in [platforms.{platform}], und laden \
+             Sie den Broker dann neu (SIGHUP) oder starten Sie ihn neu: Er liest die Antwort noch einmal, und das Konto geht \
+             wieder, sobald sie zu verstehen ist. Sonst verbindet die Person, der das Konto gehört, es neu.",
+        ),
         F::RefreshInterrupted => (
             "{label} lehnt das Erneuerungstoken ab, nachdem eine frühere Erneuerung abbrach, bevor ihre Antwort ankam: Das neue \
              Token stand sehr wahrscheinlich in dieser Antwort.",
