@@ -9,9 +9,10 @@
 //! # Theory of operation
 //!
 //! Who honours the token decides what its revocation reaches ([`Registry::reached_by_revocation`]): every grant and
-//! every open selection under the same client at a platform of the same authority. Where the platforms tell the person
-//! by a common id, only that person's consents are reached; else those of everybody under that client count. Nothing
-//! is revoked while any of them is in use. Whatever cannot be revoked is erased here all the same.
+//! every open selection under the same client at a platform of the same authority. Accounts of platforms that are not
+//! configured, at this moment or in this process, may be of that authority, so they count. Where the platforms tell the
+//! person by a common id, only that person's consents are reached; else those of everybody under that client count.
+//! Nothing is revoked while any of them is in use. Whatever cannot be revoked is erased here all the same.
 //!
 //! [`Registry::reached_by_revocation`]: crate::platforms::Registry::reached_by_revocation
 
@@ -89,8 +90,9 @@ impl Revocation {
     /// Who else lives on what a revocation would end, at `now`.
     pub(super) fn reach(&self, db: &Connection, target: Target<'_>, now: Timestamp) -> Result<Users, Error> {
         let Target { project_id, platform, client_id, subject, grant } = target;
+        let in_use = consents::list_platforms(db)?;
         let mut users = Users::Nobody;
-        for reached in self.0.upstream.platforms().reached_by_revocation(platform) {
+        for reached in self.0.upstream.platforms().reached_by_revocation(platform, &in_use) {
             let subject = subject.filter(|_| reached.is_same_person);
             let consents = Consents { platform: reached.platform, client_id, subject };
             users = users.max(consents::users(db, project_id, &consents, grant, now)?);
@@ -105,7 +107,7 @@ impl Revocation {
 
     /// True where a revocation ends the person's whole consent.
     fn reaches_consent(&self, platform: &str) -> bool {
-        !self.0.upstream.platforms().reached_by_revocation(platform).is_empty()
+        !self.0.upstream.platforms().reached_by_revocation(platform, &[]).is_empty()
     }
 
     /// True where a revocation ends nothing but these tokens, or a consent to one client id alone. A consent to

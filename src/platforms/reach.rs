@@ -7,7 +7,7 @@ use std::sync::LazyLock;
 
 use url::Url;
 
-use super::{BUILT_IN, ConfiguredPlatform, Platform, Registry, Revocation, RevocationReach, Subject, Text};
+use super::{BUILT_IN, ConfiguredPlatform, Platform, Registry, Revocation, RevocationReach, Subject, Text, bluesky};
 
 /// Consents that a revocation ends besides its own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -27,9 +27,10 @@ impl Registry {
     }
 
     /// Consents under the same client that a revocation at a platform reaches: those at every platform that shares its
-    /// consents. Empty where a revocation ends its own tokens only.
+    /// consents. `in_use`: the platforms that have any. One of these that is not configured counts as well, because its
+    /// servers are unknown. Empty where a revocation ends its own tokens only.
     #[must_use]
-    pub fn reached_by_revocation(&self, platform: &str) -> Vec<Reached<'_>> {
+    pub fn reached_by_revocation<'a>(&'a self, platform: &str, in_use: &'a [String]) -> Vec<Reached<'a>> {
         let Some(revoking) = self.find_any(platform).map(ConfiguredPlatform::platform) else { return Vec::new() };
         if revoking.revocation == Revocation::Unsupported {
             return Vec::new();
@@ -42,9 +43,12 @@ impl Registry {
         let tells_person = |platform: &Platform| platform.subject == Subject::Person;
         let is_same_person =
             |other: &Platform| other.authority == revoking.authority && tells_person(other) && tells_person(revoking);
+        let is_unknown = |name: &&String| *name != bluesky::NAME && self.find_any(name).is_none();
+        let unknown = in_use.iter().filter(is_unknown).map(|name| Reached { platform: name, is_same_person: false });
         sharing
             .into_iter()
             .map(|other| Reached { platform: &other.name, is_same_person: is_same_person(other) })
+            .chain(unknown)
             .collect()
     }
 }
@@ -172,9 +176,28 @@ mod tests {
             ("unknown", vec![]),
             ("youtube", vec![("drive", false), ("google", false), ("googlebusiness", false), ("youtube", false)]),
         ] {
-            let reached = registry.reached_by_revocation(platform);
+            let reached = registry.reached_by_revocation(platform, &[]);
             let reached: Vec<_> = reached.iter().map(|reached| (reached.platform, reached.is_same_person)).collect();
             assert_eq!(reached, expected, "{platform}");
+        }
+    }
+
+    #[test]
+    fn a_revocation_may_reach_a_platform_that_is_not_configured() {
+        let registry = Registry::new(BTreeMap::new(), vec![revoking("acme", "https://acme.example/revoke")]);
+        let in_use = ["acme", "bluesky", "facebook", "gone", "youtube"].map(str::to_owned);
+        for (platform, expected) in [
+            ("acme", vec!["acme", "gone"]),
+            ("linkedin", vec!["linkedin", "gone"]),
+            ("youtube", vec!["googlebusiness", "youtube", "gone"]),
+            ("bluesky", vec![]),
+            ("gone", vec![]),
+            ("twitter", vec![]),
+        ] {
+            let reached = registry.reached_by_revocation(platform, &in_use);
+            assert_eq!(reached.iter().map(|reached| reached.platform).collect::<Vec<_>>(), expected, "{platform}");
+            let of_gone = reached.iter().find(|reached| reached.platform == "gone");
+            assert!(of_gone.is_none_or(|reached| !reached.is_same_person), "{platform}");
         }
     }
 
@@ -183,7 +206,7 @@ mod tests {
 
     /// The names of those that a revocation at the platform reaches besides itself.
     fn others(registry: &Registry, platform: &str) -> Vec<String> {
-        let reached = registry.reached_by_revocation(platform);
+        let reached = registry.reached_by_revocation(platform, &[]);
         reached.iter().map(|reached| reached.platform.to_owned()).filter(|name| name != platform).collect()
     }
 

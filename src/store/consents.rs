@@ -3,7 +3,7 @@
 use rusqlite::{Connection, named_params};
 
 use super::Error;
-use super::columns::one;
+use super::columns::{all, one};
 use crate::domain::id::{GrantId, ProjectId};
 use crate::domain::time::Timestamp;
 
@@ -23,6 +23,26 @@ pub enum Users {
     /// No caller may learn of these.
     OfOtherProjects,
     OfProject,
+}
+
+/// Leaps from one name to the next in an index.
+const LIST_PLATFORMS: &str = "WITH RECURSIVE of_grants (name) AS (
+        SELECT min(platform) FROM grants /* every project */
+        UNION ALL
+        SELECT (SELECT min(platform) FROM grants /* every project */ WHERE platform > name) FROM of_grants
+        WHERE name IS NOT NULL),
+    of_selections (name) AS (
+        SELECT min(platform) FROM selections /* every project */ WHERE spent_by IS NULL
+        UNION ALL
+        SELECT (SELECT min(platform) FROM selections /* every project */
+            WHERE spent_by IS NULL AND platform > name) FROM of_selections
+        WHERE name IS NOT NULL)
+    SELECT name FROM of_grants WHERE name IS NOT NULL
+    UNION SELECT name FROM of_selections WHERE name IS NOT NULL";
+
+/// Lists the names of the platforms that have grants or selections, in all projects.
+pub fn list_platforms(db: &Connection) -> Result<Vec<String>, Error> {
+    all(db, LIST_PLATFORMS, &[], |row| Ok(row.get(0)?))
 }
 
 /// Finds users of the consents at `now`: grants other than `except`, and open selections.
@@ -111,6 +131,27 @@ mod tests {
         grant.project_id = fixture.theirs;
         fixture.write(|db| grants::insert(db, &grant)).unwrap();
         grant.id
+    }
+
+    #[test]
+    fn platforms_of_any_project_are_listed_along_an_index() {
+        let mut fixture = Fixture::new();
+        assert_eq!(list_platforms(&fixture.db).unwrap(), [""; 0]);
+        for (platform, subject) in [("zeta", "s"), ("acme", "s"), ("acme", "t")] {
+            fixture.grant(platform, subject);
+        }
+        fixture.pending("t");
+        assert_eq!(list_platforms(&fixture.db).unwrap(), ["acme", "facebook", "zeta"]);
+        let mut statement = fixture.db.prepare(&format!("EXPLAIN QUERY PLAN {LIST_PLATFORMS}")).unwrap();
+        let steps = statement.raw_query().mapped(|row| row.get("detail")).collect::<Result<Vec<String>, _>>();
+        let is_found = |step: &String| {
+            // What was found so far, or a place in an index.
+            ["SCAN of_grants", "SCAN of_selections"].contains(&step.as_str())
+                || (step.starts_with("SEARCH ") && step.contains(" INDEX "))
+                || !["SCAN ", "SEARCH "].iter().any(|walk| step.starts_with(walk))
+        };
+        let steps = steps.unwrap();
+        assert!(steps.iter().all(is_found), "{steps:?}");
     }
 
     #[test]

@@ -13,7 +13,7 @@ use super::open::inspect::{self, is_in_use, look};
 use super::open::{Inspection, OpenError, failed};
 use super::schema::{self, Schema};
 use super::sealed::{self, Stored};
-use super::{Error, columns, search_index};
+use super::{Error, columns, consents, search_index};
 use crate::domain::time::Timestamp;
 
 /// The tables whose newest id tells when the newest row was made.
@@ -209,20 +209,13 @@ impl Survey {
         self.look_if_current(|db| columns::count(db, count, of))
     }
 
-    /// The platforms that have grants, by name. Empty for an older schema.
+    /// The platforms that have grants or selections, by name. Empty for an older schema.
     ///
     /// # Errors
     ///
     /// The file cannot be read.
     pub fn list_platforms(&self) -> Result<Vec<String>, Error> {
-        // Leaps from one name to the next in the index.
-        let list = "WITH RECURSIVE names (name) AS (
-                SELECT min(platform) FROM grants /* every project */
-                UNION ALL
-                SELECT (SELECT min(platform) FROM grants /* every project */ WHERE platform > name) FROM names
-                WHERE name IS NOT NULL)
-             SELECT name FROM names WHERE name IS NOT NULL";
-        self.look_if_current(|db| columns::all(db, list, &[], |row| Ok(row.get(0)?)))
+        self.look_if_current(consents::list_platforms)
     }
 
     /// Counts the active grants of a platform. 0 for an older schema.

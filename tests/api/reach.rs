@@ -294,6 +294,23 @@ async fn a_consent_under_another_name_of_the_platform_is_left_alone() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_consent_of_a_platform_that_is_not_configured_any_more_is_left_alone() {
+    let broker = TestBroker::builder().toml(YOUTUBE_BY_ANOTHER_NAME).start().await;
+    let without = TestBroker::start().await;
+    let channel = connect(&broker, &broker.key, "youtube").await;
+    let files = connect(&broker, &broker.key, "drive").await;
+    let project = broker.broker().list_projects().await.unwrap()[0].id;
+    // The configuration of a command beside the broker, or one to which the section comes back.
+    let reloaded = broker.reloaded(|config| config.platforms = without.config().platforms.clone()).await;
+    let (_, revoked) = reloaded.disconnect(&Caller::operator(project), &channel).await.unwrap();
+    assert_eq!((revoked, revocations(&broker, "youtube")), (Revoked::KeptForOthers, 0));
+    let token = broker.token(&files, "").await;
+    assert!(is_alive(&broker, token.json["accessToken"].as_str().unwrap()).await);
+    disconnect(&broker, &broker.key, &files).await;
+    assert_eq!(revocations(&broker, "youtube"), 1, "nobody lives on it any more");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn two_channels_under_one_client_may_be_one_persons() {
     let broker = TestBroker::start().await;
     let other = broker.key("other", Scope::ALL).await;
