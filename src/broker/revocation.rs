@@ -3,16 +3,17 @@
 //! # Motivation
 //!
 //! At most platforms a revocation ends more than the token that it names: Google ends the person's whole consent to the
-//! client, with every token of it, whether we call the account YouTube or Business Profile and whichever project
+//! Cloud project, with every token of it, whether we call the account YouTube or Business Profile and whichever project
 //! connected it. A revocation that reaches an account in use loses that account.
 //!
 //! # Theory of operation
 //!
 //! Who honours the token decides what its revocation reaches ([`Registry::reached_by_revocation`]): every grant and
-//! every open selection under the same client at a platform of the same authority. Accounts of platforms that are not
-//! configured, at this moment or in this process, may be of that authority, so they count. Where the platforms tell the
-//! person by a common id, only that person's consents are reached; else those of everybody under that client count.
-//! Nothing is revoked while any of them is in use. Whatever cannot be revoked is erased here all the same.
+//! every open selection under the same client, or a client of the same project, at a platform of the same authority.
+//! Accounts of platforms that are not configured, at this moment or in this process, may be of that authority, so they
+//! count. Where the platforms tell the person by a common id, only that person's consents are reached; else those of
+//! everybody under that client count. Nothing is revoked while any of them is in use. Whatever cannot be revoked is
+//! erased here all the same.
 //!
 //! [`Registry::reached_by_revocation`]: crate::platforms::Registry::reached_by_revocation
 
@@ -93,9 +94,16 @@ impl Revocation {
         let in_use = consents::list_platforms(db)?;
         let mut users = Users::Nobody;
         for reached in self.0.upstream.platforms().reached_by_revocation(platform, &in_use) {
-            let subject = subject.filter(|_| reached.is_same_person);
-            let consents = Consents { platform: reached.platform, client_id, subject };
-            users = users.max(consents::users(db, project_id, &consents, grant, now)?);
+            let (platform, subject) = (reached.platform, subject.filter(|_| reached.is_same_person));
+            let clients = if reached.is_same_client() {
+                vec![client_id.to_owned()]
+            } else {
+                consents::list_clients(db, platform)?
+            };
+            for client_id in clients.iter().filter(|other| reached.may_share(client_id, other)) {
+                let consents = Consents { platform, client_id, subject };
+                users = users.max(consents::users(db, project_id, &consents, grant, now)?);
+            }
         }
         Ok(users)
     }

@@ -133,6 +133,9 @@ pub struct Platform {
     pub id_tokens: Option<IdTokens>,
     pub revocation: Revocation,
     pub revocation_reach: RevocationReach,
+    /// Reads the project of a client from its id, where people consent to projects of several clients; `None` where the
+    /// id does not tell.
+    pub project_of: Option<fn(&str) -> Option<&str>>,
     /// Who honours the tokens. Platforms of one authority share a person's consent to a client, whatever the broker
     /// calls them.
     pub authority: Text,
@@ -230,6 +233,7 @@ impl Platform {
             id_tokens: None,
             revocation: Revocation::Unsupported,
             revocation_reach: RevocationReach::Tokens,
+            project_of: None,
             authority: Text::default(),
             subject: Subject::Account,
             api_url: Text::default(),

@@ -187,11 +187,11 @@ pub enum RevocationAuth {
 /// The tokens that a revocation ends besides the one that it names.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RevocationReach {
-    /// The person's whole consent to the client, with every token of it, in any project and at any platform of the same
-    /// authority. The broker does not revoke while another account depends on it.
+    /// The person's whole consent to the client, with every token of it, in any project of the broker and at any
+    /// platform of the same authority. The broker does not revoke while another account depends on it. Where
+    /// [`Platform::project_of`](super::Platform::project_of) is set, the consent is to all clients of a project.
     Consent,
-    /// The same, where a consent is known to be to one client id alone. Google's is to a project, which may have
-    /// several clients.
+    /// The same, where a consent is known to be to one client id alone.
     ConsentToClient,
     /// The tokens that one exchange issued, and those that they were refreshed to.
     Tokens,

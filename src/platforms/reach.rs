@@ -10,12 +10,34 @@ use url::Url;
 use super::{BUILT_IN, ConfiguredPlatform, Platform, Registry, Revocation, RevocationReach, Subject, Text, bluesky};
 
 /// Consents that a revocation ends besides its own.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy)]
 pub struct Reached<'a> {
-    /// Name of the platform, under the same client id.
+    /// Name of the platform.
     pub platform: &'a str,
     /// True when only consents with the same subject are reached; else all people's may be.
     pub is_same_person: bool,
+    /// False for a platform that is not configured any more, or in another process only.
+    is_configured: bool,
+    project_of: Option<fn(&str) -> Option<&str>>,
+}
+
+impl Reached<'_> {
+    /// True when only consents to the same client are reached; else [`Self::may_share`] tells.
+    #[must_use]
+    pub fn is_same_client(&self) -> bool {
+        self.project_of.is_none()
+    }
+
+    /// True when one consent may cover both clients: `other`, at this platform, and the one whose consent is revoked.
+    #[must_use]
+    pub fn may_share(&self, client_id: &str, other: &str) -> bool {
+        let Some(project_of) = self.project_of.filter(|_| client_id != other) else { return client_id == other };
+        match (project_of(client_id), project_of(other)) {
+            (Some(project), Some(of_other)) => project == of_other,
+            // Only a platform that is configured is known to use the same servers.
+            _ => self.is_configured,
+        }
+    }
 }
 
 impl Registry {
@@ -26,9 +48,9 @@ impl Registry {
         reach == Some(RevocationReach::ConsentToClient)
     }
 
-    /// Consents under the same client that a revocation at a platform reaches: those at every platform that shares its
-    /// consents. `in_use`: the platforms that have any. One of these that is not configured counts as well, because its
-    /// servers are unknown. Empty where a revocation ends its own tokens only.
+    /// Consents that a revocation at a platform reaches: those at every platform that shares its consents. `in_use`:
+    /// the platforms that have any. One of these that is not configured counts as well, because its servers are unknown.
+    /// Empty where a revocation ends its own tokens only.
     #[must_use]
     pub fn reached_by_revocation<'a>(&'a self, platform: &str, in_use: &'a [String]) -> Vec<Reached<'a>> {
         let Some(revoking) = self.find_any(platform).map(ConfiguredPlatform::platform) else { return Vec::new() };
@@ -43,13 +65,12 @@ impl Registry {
         let tells_person = |platform: &Platform| platform.subject == Subject::Person;
         let is_same_person =
             |other: &Platform| other.authority == revoking.authority && tells_person(other) && tells_person(revoking);
+        let project_of = sharing.iter().find_map(|platform| platform.project_of);
+        let reached =
+            |platform, is_same_person, is_configured| Reached { platform, is_same_person, is_configured, project_of };
         let is_unknown = |name: &&String| *name != bluesky::NAME && self.find_any(name).is_none();
-        let unknown = in_use.iter().filter(is_unknown).map(|name| Reached { platform: name, is_same_person: false });
-        sharing
-            .into_iter()
-            .map(|other| Reached { platform: &other.name, is_same_person: is_same_person(other) })
-            .chain(unknown)
-            .collect()
+        let unknown = in_use.iter().filter(is_unknown).map(|name| reached(name, false, false));
+        sharing.iter().map(|other| reached(&other.name, is_same_person(other), true)).chain(unknown).collect()
     }
 }
 
@@ -198,6 +219,45 @@ mod tests {
             assert_eq!(reached.iter().map(|reached| reached.platform).collect::<Vec<_>>(), expected, "{platform}");
             let of_gone = reached.iter().find(|reached| reached.platform == "gone");
             assert!(of_gone.is_none_or(|reached| !reached.is_same_person), "{platform}");
+        }
+    }
+
+    #[test]
+    fn clients_of_one_google_project_share_consents() {
+        let drive = revoking("drive", "https://oauth2.googleapis.com/revoke");
+        let registry = Registry::new(BTreeMap::new(), vec![drive, revoking("acme", "https://acme.example/revoke")]);
+        let in_use = ["gone".to_owned()];
+        // Two clients, and whether a revocation at Google, at Google for a platform that is not configured, and
+        // elsewhere may reach from one to the other.
+        for (one, other, expected) in [
+            ("12-a.apps.googleusercontent.com", "12-a.apps.googleusercontent.com", [true, true, true]),
+            ("12-a.apps.googleusercontent.com", "12-b.apps.googleusercontent.com", [true, true, false]),
+            ("12-a.apps.googleusercontent.com", "12.apps.googleusercontent.com", [true, true, false]),
+            ("12-a.apps.googleusercontent.com", "123-a.apps.googleusercontent.com", [false, false, false]),
+            ("12-a.apps.googleusercontent.com", "client", [true, false, false]),
+            ("client", "another", [true, false, false]),
+        ] {
+            let may_reach = |platform: &str, other_platform: &str, one: &str, other: &str| {
+                let reached = registry.reached_by_revocation(platform, &in_use);
+                let reached = reached.iter().find(|reached| reached.platform == other_platform).unwrap();
+                reached.may_share(one, other)
+            };
+            for (one, other) in [(one, other), (other, one)] {
+                for (platform, other_platform, expected) in [
+                    ("youtube", "youtube", expected[0]),
+                    ("youtube", "googlebusiness", expected[0]),
+                    ("googlebusiness", "drive", expected[0]),
+                    ("drive", "youtube", expected[0]),
+                    ("drive", "gone", expected[1]),
+                    ("youtube", "gone", expected[1]),
+                    ("acme", "acme", expected[2]),
+                    ("acme", "gone", expected[2]),
+                    ("facebook", "instagram", expected[2]),
+                ] {
+                    let may_reach = may_reach(platform, other_platform, one, other);
+                    assert_eq!(may_reach, expected, "{platform}, {other_platform}: {one}, {other}");
+                }
+            }
         }
     }
 

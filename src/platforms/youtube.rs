@@ -42,6 +42,7 @@ pub(crate) fn definition() -> Platform {
         },
         // "Revoking a token": it ends the person's authorization of the app, with all of its tokens.
         revocation_reach: RevocationReach::Consent,
+        project_of: Some(project_of),
         authority: "google".into(),
         subject: Subject::Account,
         api_url: "https://www.googleapis.com".into(),
@@ -80,6 +81,13 @@ pub(super) const FACTS: Facts = Facts {
     refresh: "until it is revoked or unused for six months; seven days while the consent screen is in testing; the oldest of more than 100 for one person and client ends",
     versions: &[],
 };
+
+/// Reads the number of the client's Cloud project: 1234567890 of `1234567890-abc.apps.googleusercontent.com`, and of
+/// `1234567890.apps.googleusercontent.com`, as early clients are called.
+fn project_of(client_id: &str) -> Option<&str> {
+    let (number, _) = client_id.split_once(['-', '.'])?;
+    Some(number).filter(|number| !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit()))
+}
 
 /// Reads the channel, not the Google user: a person with several channels picks one per consent.
 fn read(answer: &Value) -> Result<Account, Unidentified> {
@@ -173,6 +181,22 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+
+    #[test]
+    fn a_client_id_begins_with_the_number_of_its_project() {
+        for (client_id, number) in [
+            ("1234567890-abc.apps.googleusercontent.com", Some("1234567890")),
+            ("1234567890.apps.googleusercontent.com", Some("1234567890")),
+            ("1234567890", None),
+            ("client", None),
+            ("sandbox-youtube-client", None),
+            ("12ab-cd.apps.googleusercontent.com", None),
+            ("-abc.apps.googleusercontent.com", None),
+            ("", None),
+        ] {
+            assert_eq!(project_of(client_id), number, "{client_id}");
+        }
+    }
 
     #[test]
     fn the_account_is_the_first_channel() {

@@ -40,9 +40,27 @@ const LIST_PLATFORMS: &str = "WITH RECURSIVE of_grants (name) AS (
     SELECT name FROM of_grants WHERE name IS NOT NULL
     UNION SELECT name FROM of_selections WHERE name IS NOT NULL";
 
+/// Leaps from one client to the next in the index.
+const LIST_CLIENTS: &str = "WITH RECURSIVE clients (client) AS (
+        SELECT min(client_id) FROM grants /* every project */ WHERE platform = :platform
+        UNION ALL
+        SELECT (SELECT min(client_id) FROM grants /* every project */
+            WHERE platform = :platform AND client_id > client) FROM clients
+        WHERE client IS NOT NULL)
+    SELECT client FROM clients WHERE client IS NOT NULL
+    UNION
+    SELECT f.client_id FROM selections AS s /* every project */
+        JOIN flows AS f ON f.project_id = s.project_id AND f.id = s.flow_id
+        WHERE s.platform = :platform AND s.spent_by IS NULL";
+
 /// Lists the names of the platforms that have grants or selections, in all projects.
 pub fn list_platforms(db: &Connection) -> Result<Vec<String>, Error> {
     all(db, LIST_PLATFORMS, &[], |row| Ok(row.get(0)?))
+}
+
+/// Lists the clients under which a platform has grants or selections, in all projects.
+pub fn list_clients(db: &Connection, platform: &str) -> Result<Vec<String>, Error> {
+    all(db, LIST_CLIENTS, named_params! {":platform": platform}, |row| Ok(row.get(0)?))
 }
 
 /// Finds users of the consents at `now`: grants other than `except`, and open selections.
@@ -134,24 +152,35 @@ mod tests {
     }
 
     #[test]
-    fn platforms_of_any_project_are_listed_along_an_index() {
+    fn platforms_and_clients_of_any_project_are_listed_along_an_index() {
         let mut fixture = Fixture::new();
-        assert_eq!(list_platforms(&fixture.db).unwrap(), [""; 0]);
-        for (platform, subject) in [("zeta", "s"), ("acme", "s"), ("acme", "t")] {
-            fixture.grant(platform, subject);
+        let listed = |fixture: &Fixture, platform: &str| {
+            [list_platforms(&fixture.db).unwrap(), list_clients(&fixture.db, platform).unwrap()]
+        };
+        assert_eq!(listed(&fixture, "acme"), [[""; 0]; 2]);
+        for (platform, client_id, subject) in
+            [("acme", "b", "s"), ("acme", "b", "t"), ("acme", "a", "s"), ("zeta", "c", "s")]
+        {
+            let mut grant = fixture.new_grant(platform, subject);
+            grant.project_id = if client_id == "a" { fixture.theirs } else { fixture.ours };
+            client_id.clone_into(&mut grant.client_id);
+            fixture.write(|db| grants::insert(db, &grant)).unwrap();
         }
         fixture.pending("t");
-        assert_eq!(list_platforms(&fixture.db).unwrap(), ["acme", "facebook", "zeta"]);
-        let mut statement = fixture.db.prepare(&format!("EXPLAIN QUERY PLAN {LIST_PLATFORMS}")).unwrap();
-        let steps = statement.raw_query().mapped(|row| row.get("detail")).collect::<Result<Vec<String>, _>>();
-        let is_found = |step: &String| {
-            // What was found so far, or a place in an index.
-            ["SCAN of_grants", "SCAN of_selections"].contains(&step.as_str())
-                || (step.starts_with("SEARCH ") && step.contains(" INDEX "))
-                || !["SCAN ", "SEARCH "].iter().any(|walk| step.starts_with(walk))
-        };
-        let steps = steps.unwrap();
-        assert!(steps.iter().all(is_found), "{steps:?}");
+        assert_eq!(listed(&fixture, "acme"), [vec!["acme", "facebook", "zeta"], vec!["a", "b"]]);
+        assert_eq!(listed(&fixture, "facebook")[1], ["client"]);
+        for list in [LIST_PLATFORMS, LIST_CLIENTS] {
+            let mut statement = fixture.db.prepare(&format!("EXPLAIN QUERY PLAN {list}")).unwrap();
+            let steps = statement.raw_query().mapped(|row| row.get("detail")).collect::<Result<Vec<String>, _>>();
+            let is_found = |step: &String| {
+                // What was found so far, or a place in an index.
+                ["SCAN clients", "SCAN of_grants", "SCAN of_selections"].contains(&step.as_str())
+                    || (step.starts_with("SEARCH ") && step.contains(" INDEX "))
+                    || !["SCAN ", "SEARCH "].iter().any(|walk| step.starts_with(walk))
+            };
+            let steps = steps.unwrap();
+            assert!(steps.iter().all(is_found), "{steps:?}");
+        }
     }
 
     #[test]
