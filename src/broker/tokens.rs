@@ -231,7 +231,7 @@ impl Broker {
         let tokens = match self.vault.open_tokens(&place, sealed) {
             Ok(tokens) => tokens,
             Err(error) => {
-                // Another process may have made a data key a moment ago. The grant knows nothing of an account's own token.
+                // Another process may have made a data key a moment ago. An account's own token is not the grant's.
                 if !matches!(error, vault::Error::UnknownKey { .. }) && found.own.tokens.is_none() {
                     self.record_unreadable(project_id, &found).await;
                 }

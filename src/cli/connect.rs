@@ -20,7 +20,8 @@ use crate::platforms::Availability;
 /// Time between two looks at the database.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
-/// Make a link to a page on which whoever has it connects accounts, and print it; or revoke one. Works while the broker runs
+/// Make a link to a page on which whoever has it connects accounts, and print it, or revoke one; works while the broker
+/// runs
 #[derive(Debug, Args)]
 #[command(
     after_help = "Examples:\n  postpeer connect\n  postpeer connect youtube --profile prof_0198c0de000070008000000000000000 --wait\n  postpeer connect --revoke link_0198c0de000070008000000000000000"

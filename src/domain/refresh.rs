@@ -215,8 +215,8 @@ impl Grant {
         Ok(Self { due_at: None, trouble: Some(trouble), ..active })
     }
 
-    /// Records that the stored tokens do not open, as a caller found before a refresh did. The next refresh stays due when
-    /// it was.
+    /// Records that the stored tokens do not open, as a caller found before a refresh did. The next refresh stays due
+    /// when it was.
     ///
     /// # Errors
     ///
