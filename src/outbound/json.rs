@@ -395,7 +395,7 @@ mod tests {
             format!("\u{feff}\u{feff}{text}"),
         ] {
             assert_eq!(read(&around), None, "{around}");
-            assert_eq!(objects_in(around.as_bytes()), [one.clone()], "{around}");
+            assert_eq!(objects_in(around.as_bytes()), std::slice::from_ref(&one), "{around}");
         }
         assert_eq!(objects_in(format!("{text}\n{{}}\n").as_bytes()), [one.clone(), json!({})]);
         assert_eq!(objects_in("{}".repeat(MAX_OBJECTS).as_bytes()).len(), MAX_OBJECTS);
