@@ -16,8 +16,6 @@ pub struct Reached<'a> {
     pub platform: &'a str,
     /// True when only consents with the same subject are reached; else all people's may be.
     pub is_same_person: bool,
-    /// False for a platform that is not configured any more, or in another process only.
-    is_configured: bool,
     project_of: Option<fn(&str) -> Option<&str>>,
 }
 
@@ -31,12 +29,8 @@ impl Reached<'_> {
     /// True when one consent may cover both clients: `other`, at this platform, and the one whose consent is revoked.
     #[must_use]
     pub fn may_share(&self, client_id: &str, other: &str) -> bool {
-        let Some(project_of) = self.project_of.filter(|_| client_id != other) else { return client_id == other };
-        match (project_of(client_id), project_of(other)) {
-            (Some(project), Some(of_other)) => project == of_other,
-            // Only a platform that is configured is known to use the same servers.
-            _ => self.is_configured,
-        }
+        let project = |client_id| self.project_of.and_then(|project_of| project_of(client_id));
+        client_id == other || project(client_id).is_some_and(|of_one| project(other) == Some(of_one))
     }
 }
 
@@ -66,11 +60,10 @@ impl Registry {
         let is_same_person =
             |other: &Platform| other.authority == revoking.authority && tells_person(other) && tells_person(revoking);
         let project_of = sharing.iter().find_map(|platform| platform.project_of);
-        let reached =
-            |platform, is_same_person, is_configured| Reached { platform, is_same_person, is_configured, project_of };
+        let reached = |platform, is_same_person| Reached { platform, is_same_person, project_of };
         let is_unknown = |name: &&String| *name != bluesky::NAME && self.find_any(name).is_none();
-        let unknown = in_use.iter().filter(is_unknown).map(|name| reached(name, false, false));
-        sharing.iter().map(|other| reached(&other.name, is_same_person(other), true)).chain(unknown).collect()
+        let unknown = in_use.iter().filter(is_unknown).map(|name| reached(name, false));
+        sharing.iter().map(|other| reached(&other.name, is_same_person(other))).chain(unknown).collect()
     }
 }
 
@@ -227,15 +220,14 @@ mod tests {
         let drive = revoking("drive", "https://oauth2.googleapis.com/revoke");
         let registry = Registry::new(BTreeMap::new(), vec![drive, revoking("acme", "https://acme.example/revoke")]);
         let in_use = ["gone".to_owned()];
-        // Two clients, and whether a revocation at Google, at Google for a platform that is not configured, and
-        // elsewhere may reach from one to the other.
+        // Two clients, and whether a revocation at Google and elsewhere may reach from one to the other.
         for (one, other, expected) in [
-            ("12-a.apps.googleusercontent.com", "12-a.apps.googleusercontent.com", [true, true, true]),
-            ("12-a.apps.googleusercontent.com", "12-b.apps.googleusercontent.com", [true, true, false]),
-            ("12-a.apps.googleusercontent.com", "12.apps.googleusercontent.com", [true, true, false]),
-            ("12-a.apps.googleusercontent.com", "123-a.apps.googleusercontent.com", [false, false, false]),
-            ("12-a.apps.googleusercontent.com", "client", [true, false, false]),
-            ("client", "another", [true, false, false]),
+            ("12-a.apps.googleusercontent.com", "12-a.apps.googleusercontent.com", [true, true]),
+            ("12-a.apps.googleusercontent.com", "12-b.apps.googleusercontent.com", [true, false]),
+            ("12-a.apps.googleusercontent.com", "12.apps.googleusercontent.com", [true, false]),
+            ("12-a.apps.googleusercontent.com", "123-a.apps.googleusercontent.com", [false, false]),
+            ("12-a.apps.googleusercontent.com", "client", [false, false]),
+            ("client", "another", [false, false]),
         ] {
             let may_reach = |platform: &str, other_platform: &str, one: &str, other: &str| {
                 let reached = registry.reached_by_revocation(platform, &in_use);
@@ -248,11 +240,11 @@ mod tests {
                     ("youtube", "googlebusiness", expected[0]),
                     ("googlebusiness", "drive", expected[0]),
                     ("drive", "youtube", expected[0]),
-                    ("drive", "gone", expected[1]),
-                    ("youtube", "gone", expected[1]),
-                    ("acme", "acme", expected[2]),
-                    ("acme", "gone", expected[2]),
-                    ("facebook", "instagram", expected[2]),
+                    ("drive", "gone", expected[0]),
+                    ("youtube", "gone", expected[0]),
+                    ("acme", "acme", expected[1]),
+                    ("acme", "gone", expected[1]),
+                    ("facebook", "instagram", expected[1]),
                 ] {
                     let may_reach = may_reach(platform, other_platform, one, other);
                     assert_eq!(may_reach, expected, "{platform}, {other_platform}: {one}, {other}");
