@@ -116,8 +116,7 @@ pub struct Platform {
     pub label: Text,
     /// Texts for operators; empty for their own platforms.
     pub guide: Guide,
-    /// May hold `{version}`, like `token_url` and the URL of the revocation; [`Registry`] puts `api_version` in its
-    /// place.
+    /// May hold `{version}`, like `token_url` and the revocation's URL; [`Registry`] replaces it by `api_version`.
     pub authorize_url: Text,
     /// The platform's name for itself, to the letter, where it is known.
     pub issuer: Option<Text>,
@@ -133,11 +132,9 @@ pub struct Platform {
     pub id_tokens: Option<IdTokens>,
     pub revocation: Revocation,
     pub revocation_reach: RevocationReach,
-    /// Reads the project of a client from its id, where people consent to projects of several clients; `None` where the
-    /// id does not tell.
+    /// Reads a client's project from its id, where people consent to a project, which may have several clients.
     pub project_of: Option<fn(&str) -> Option<&str>>,
-    /// Who honours the tokens. Platforms of one authority share a person's consent to a client, whatever the broker
-    /// calls them.
+    /// Who honours the tokens. Platforms of one authority share a person's consent, whatever the broker calls them.
     pub authority: Text,
     pub subject: Subject,
     /// Base of the platform's API, without a trailing slash; the paths of its calls are appended.
