@@ -48,7 +48,8 @@ pub fn is_nothing(text: &str) -> bool {
     let is_bracket = |c: char| matches!(c, '(' | ')' | '<' | '>' | '[' | ']' | '{' | '}' | '"' | '\'');
     let text = text.trim();
     let word = text.strip_prefix("%!s").unwrap_or(text).trim_matches(is_bracket);
-    ["", "n/a", "nan", "nil", "none", "null", "undefined"].iter().any(|nothing| word.eq_ignore_ascii_case(nothing))
+    let is_word = |nothing: &&str| word.eq_ignore_ascii_case(nothing);
+    text.is_empty() || ["n/a", "nan", "nil", "none", "null", "undefined"].iter().any(is_word)
 }
 
 /// True for an id. U+FFFD stands for something unknown, and what stands for nothing may stand for anybody: they could
@@ -156,10 +157,12 @@ mod tests {
         {
             assert!(!is_id(text), "{text:?}");
         }
-        for text in ["nil", "<nil>", "%!s(<nil>)", "(null)", "<NULL>", "N/A", "[]", "{}", "\"\"", "\"null\""] {
+        for text in ["nil", "<nil>", "%!s(<nil>)", "(null)", "<NULL>", "N/A", "\"null\""] {
             assert!(is_nothing(text) && !is_id(text), "{text:?}");
         }
-        for text in ["-", "--", "...", "00", "00000000-0000-0000-0000-000000000000", &"0".repeat(24)] {
+        for text in
+            ["-", "--", "...", "[]", "{}", "\"\"", "00", "00000000-0000-0000-0000-000000000000", &"0".repeat(24)]
+        {
             assert!(!is_id(text), "{text:?}");
         }
         assert!(is_web_url("https://a.example/é?x=1#y") && is_web_url("http://127.0.0.1:1/"));

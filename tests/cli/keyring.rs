@@ -482,7 +482,8 @@ fn a_value_that_does_not_open_keeps_its_data_key() {
         "INSERT INTO discovered (issuer, document, document_dek_id, fetched_at)
          VALUES ('https://id.example', CAST(x'0100000001' || zeroblob(40) AS BLOB), 1, 0)",
     );
-    refused(&instance.run(&["keyring", "rotate"]), 65);
+    let rotated = instance.run(&["keyring", "rotate"]);
+    assert_eq!((rotated.status.code(), text(&rotated.stdout).trim()), (Some(65), "2"), "{}", text(&rotated.stderr));
     let said = refused(&instance.run(&["keyring", "retire", "1"]), 64);
     assert!(said.contains("1 in discovered.document") && said.contains("`postpeer doctor` lists"), "{said}");
 }
