@@ -182,7 +182,7 @@ pub(super) fn restore(arguments: &Restore, environment: &Environment) -> Result<
     }
 }
 
-/// What is gone, and what is back.
+/// Says what is gone, and what is back.
 fn say_what_changed(restored: &Restored) {
     let is_told = matches!(restored.replaced, Replaced::Same { .. });
     if restored.revoked_again > 0 {

@@ -48,7 +48,7 @@ pub(super) fn hint(error: &(dyn Error + 'static)) -> Option<String> {
 pub(super) struct Runner {
     pub(super) uid: u32,
     pub(super) gid: u32,
-    /// What belongs to this user.
+    /// Name of what belongs to this user, as findings say it.
     pub(super) owns: &'static str,
     groups: Vec<u32>,
     name: Option<String>,

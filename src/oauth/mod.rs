@@ -210,7 +210,7 @@ impl OauthClient<'_> {
     }
 }
 
-/// Attempts at a call that failed so. A 401 that passes refuses a token that is a moment old: only new ones are sent here.
+/// Attempts at a call that fails like this. A 401 that passes refuses a new token, and no others are sent here.
 fn attempts(error: &PlatformError) -> u32 {
     if error.status == Some(401) { ATTEMPTS_WITH_NEW_TOKEN } else { ATTEMPTS }
 }

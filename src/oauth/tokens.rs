@@ -4,7 +4,7 @@
 //! Invariant: a token answer is a JSON object or a form with an `access_token` in bounds and no `error`, except for one
 //! that says that there is none. Anything else is an error, whatever its status; no half token set is ever returned. A
 //! refresh token that cannot be used makes the whole answer unreadable, so that it is kept: the old one may be spent.
-//! What is around the object is ignored, as long as no other object may be meant.
+//! Text around the object is ignored, as long as no other object may be meant.
 
 use std::time::Duration;
 

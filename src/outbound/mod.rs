@@ -181,7 +181,7 @@ impl Error {
         }
     }
 
-    /// What came of an answer that was cut off, for a call whose answer comes only once.
+    /// The part that came of an answer that was cut off, for a call whose answer comes only once.
     ///
     /// # Errors
     ///

@@ -68,7 +68,7 @@ impl Metadata {
             Some(Value::String(url)) if is_secure_endpoint(url, may_be_plain) => Ok(Some(url.clone())),
             Some(_) => Err(MetadataError::Endpoint(name)),
         };
-        // What is no URL at all is left out. What a server says without TLS is believed in no part.
+        // Left out where it is no URL at all. A server that names one without TLS is believed in no part.
         let endpoint = |name: &'static str| match document.get(name).and_then(Value::as_str).map(Url::parse) {
             Some(Ok(_)) => needed(name),
             None | Some(Err(_)) => Ok(None),

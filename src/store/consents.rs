@@ -173,7 +173,7 @@ mod tests {
             let mut statement = fixture.db.prepare(&format!("EXPLAIN QUERY PLAN {list}")).unwrap();
             let steps = statement.raw_query().mapped(|row| row.get("detail")).collect::<Result<Vec<String>, _>>();
             let is_found = |step: &String| {
-                // What was found so far, or a place in an index.
+                // The rows found so far, or a place in an index.
                 ["SCAN clients", "SCAN of_grants", "SCAN of_selections"].contains(&step.as_str())
                     || (step.starts_with("SEARCH ") && step.contains(" INDEX "))
                     || !["SCAN ", "SEARCH "].iter().any(|walk| step.starts_with(walk))

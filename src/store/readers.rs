@@ -133,7 +133,7 @@ impl Readers {
         self.ask_of_callers(KnownCallers::known_several, KnownCallers::are_several)
     }
 
-    /// What is `known` of callers, or else what is read of them now.
+    /// Takes what is `known` of callers, or else reads it now.
     fn ask_of_callers<T>(
         &self,
         known: impl FnOnce(&KnownCallers) -> Option<T>,

@@ -1,4 +1,4 @@
-//! What a connection of short reads knows of callers: their access keys, and whether there is more than one project.
+//! Callers as a connection of short reads knows them: their access keys, and whether there is more than one project.
 //!
 //! Nearly every request asks for them and hardly any changes them, but a snapshot ends with every commit. So they
 //! outlive theirs: as long as no commit of this process changes one of their [tables](TABLES), and for no longer than the
