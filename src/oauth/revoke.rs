@@ -44,7 +44,9 @@ impl OauthClient<'_> {
 /// True when the body of a success does not take it back. RFC 7009, section 2.2, has the client ignore the body; TikTok
 /// sends errors with status 200, and a page is not the platform's.
 fn is_confirmed(revocation: &Revocation, json: &Value) -> bool {
-    if let Value::Array(items) = json {
+    if let Value::Array(items) = json
+        && !items.is_empty()
+    {
         return items.iter().all(|item| is_confirmed(revocation, item));
     }
     let is_denied = |name: &&str| json.get(*name).and_then(truth) == Some(false);
@@ -188,7 +190,14 @@ mod tests {
         for yes in [json!({"success": true}), json!({"success": "true"}), json!({"success": 1}), json!(true)] {
             assert!(is_confirmed(&deletion, &yes), "{yes}");
         }
-        for no in [json!({}), json!(null), json!({"success": false}), json!({"success": "x"}), json!({"success": 2})] {
+        for no in [
+            json!({}),
+            json!([]),
+            json!(null),
+            json!({"success": false}),
+            json!({"success": "x"}),
+            json!({"success": 2}),
+        ] {
             assert!(!is_confirmed(&deletion, &no), "{no}");
         }
     }
