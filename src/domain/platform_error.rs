@@ -68,6 +68,8 @@ pub struct PlatformError {
     pub is_ours: bool,
     /// True for an answer that is not in the platform's format: something in front of it may have written that.
     pub is_page: bool,
+    /// True for a success of which only the beginning came.
+    pub is_cut_off: bool,
     #[source]
     pub source: Option<Box<dyn Error + Send + Sync>>,
 }
@@ -87,6 +89,7 @@ impl PlatformError {
             is_in_answer: false,
             is_ours: false,
             is_page: false,
+            is_cut_off: false,
             source: None,
         }
     }
@@ -95,7 +98,7 @@ impl PlatformError {
     #[must_use]
     pub fn cut_off(platform: &str, step: Step) -> Self {
         let cut_off = Self::new(platform, step, Failure::PlatformUnavailable).caused_by("the answer was cut off");
-        Self { may_have_acted: true, ..cut_off }
+        Self { may_have_acted: true, is_cut_off: true, ..cut_off }
     }
 
     #[must_use]

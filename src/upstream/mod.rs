@@ -147,6 +147,12 @@ impl Upstream {
         self.oauth_platform(platform)?.testing_life
     }
 
+    /// True where the operator can say how the platform's answers are to be read.
+    #[must_use]
+    pub fn has_settings_of_answers(&self, platform: &str) -> bool {
+        !is_at_protocol(platform)
+    }
+
     /// True where each account has a server of its own, so that one slow server says nothing of the others.
     #[must_use]
     pub fn has_server_per_account(&self, platform: &str) -> bool {

@@ -161,10 +161,26 @@ async fn an_ended_grant_is_revived_when_its_stored_answer_can_be_read() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_answer_that_came_too_late_to_be_understood_is_the_operators_to_correct() {
+    correct_an_answer_that_came_too_late(&[]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_cut_off_gives_way_to_a_whole_answer_that_nobody_understood() {
+    let cut_off = "HTTP/1.1 200 OK\r\nContent-Length: 90\r\n\r\n{\"access_token\":\"access/ada/lost\",\"refresh_tok";
+    correct_an_answer_that_came_too_late(&[cut_off]).await;
+}
+
+/// `before`: what the platform answered to earlier refreshes.
+async fn correct_an_answer_that_came_too_late(before: &[&str]) {
     let platform = StandIn::start("quince").await;
     let broker = TestBroker::builder().toml(&platform.toml()).start().await;
     let id = platform.connect(&broker, "ada").await;
     broker.clock.advance(LONG);
+    for answer in before {
+        platform.answer_refreshes_with(Answer::Bytes(answer.as_bytes().to_vec()));
+        assert_to_ask_again(&broker.token(&id, "").await);
+        broker.clock.advance(Duration::from_hours(1));
+    }
     let nested =
         r#"{"data":{"access_token":"access/ada/nested","refresh_token":"refresh/ada/nested","expires_in":864000}}"#;
     platform.answer_refreshes_with(Answer::Bytes(stand_in::json(nested)));
@@ -187,7 +203,7 @@ async fn an_answer_that_came_too_late_to_be_understood_is_the_operators_to_corre
     assert!(reloaded.drain(Duration::from_secs(20)).await);
     assert_eq!(access(&broker.token(&id, "").await), "access/ada/nested");
     assert_eq!(broker.detail(&id).await["health"]["state"], "ok");
-    assert_eq!(platform.asked().len(), 2, "nobody was asked for it");
+    assert_eq!(platform.asked().len(), before.len() + 2, "nobody was asked for it");
 }
 
 #[tokio::test(flavor = "multi_thread")]

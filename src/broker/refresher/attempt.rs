@@ -112,8 +112,8 @@ impl Refresher {
             }
         };
         failpoint::reach("refresh_answered");
-        // A stored answer that nobody understood yet is replaced only by one that is understood.
-        let has_older = grant.refresh.answer().is_some();
+        // A whole answer that nobody understood yet is replaced only by one that is understood.
+        let has_older = grant.refresh.answer().is_some() && !self.is_cut_off(&grant, &tokens);
         let mut is_stored = !has_older && self.store_answer(&grant, &answer, asked_at).await;
         failpoint::reach("refresh_answer_kept");
         let read = self.read_answer(&grant, &tokens, &answer, asked_at);
@@ -174,6 +174,12 @@ impl Refresher {
                 None
             }
         }
+    }
+
+    /// True when what is stored was cut off, and cannot be read under any configuration.
+    fn is_cut_off(&self, grant: &Grant, tokens: &TokenSet) -> bool {
+        let read = self.open_stored_answer(grant, tokens);
+        read.is_some_and(|read| read.is_err_and(|error| error.is_cut_off))
     }
 
     /// Ends the refresh with the stored answer. `None` without one, or where it still cannot be read: the old token is

@@ -174,7 +174,7 @@ impl Refresher {
         }
         let has_attempt = grant.refresh != RefreshState::Idle && grant.renewal == Renewal::RefreshToken;
         if has_attempt && upstream.rotates_refresh_tokens(&grant.platform) {
-            let has_tokens = self.has_unread_tokens(grant);
+            let has_tokens = upstream.has_settings_of_answers(&grant.platform) && self.has_unread_tokens(grant);
             return if has_tokens { Failure::RefreshAnswerUnread } else { Failure::RefreshInterrupted };
         }
         // Google announces the seven days of an app in testing.
