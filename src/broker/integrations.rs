@@ -123,7 +123,7 @@ impl Broker {
     }
 
     /// Moves an integration to another profile, or with `None` out of its profile. The trail tells it of the profile
-    /// that the account is in afterwards, or else of the one that it leaves.
+    /// that the account is in afterwards, or else of the one that it leaves; and nothing where it is there already.
     pub async fn move_integration(
         &self,
         caller: &Caller,
@@ -140,6 +140,9 @@ impl Broker {
                     Some(profile) if !caller.sees(Some(profile)) => return Err(Error::NotFound(What::Profile)),
                     Some(profile) => drop(profiles::get(tx, project, profile)?),
                     None => caller.for_whole_project()?,
+                }
+                if present.profile_id == profile_id {
+                    return Ok(present.judged(now));
                 }
                 match integrations::move_to_profile(tx, project, id, profile_id, now) {
                     Err(store::Error::Conflict(_)) => return Err(Error::DuplicateIntegration),

@@ -94,7 +94,8 @@ impl Broker {
             redirect_uri: flow.redirect_uri,
             cancel_redirect_uri: flow.cancel_redirect_uri,
             headless: flow.headless,
-            profile_id: flow.profile_id.map(|id| id.to_string()),
+            // An account that is to come back may have been moved meanwhile.
+            profile_id: flow.profile_id.filter(|_| flow.reconnects.is_none()).map(|id| id.to_string()),
             app_id: flow.app_id.map(|id| id.to_string()),
             scopes: Some(flow.scopes).filter(|scopes| !scopes.is_empty()),
             server,

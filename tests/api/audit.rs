@@ -155,8 +155,10 @@ impl Audited {
                 of_key("app.deleted")
             }
             ("PATCH", "/v1/connect/integrations/{id}") => {
-                let body = json!({"profileId": self.profile});
-                self.call("PATCH", &path.replace("{id}", &self.integration), Some(body)).await;
+                let (path, body) = (path.replace("{id}", &self.integration), json!({"profileId": self.profile}));
+                self.call("PATCH", &path, Some(body.clone())).await;
+                // Once more moves nothing.
+                self.call("PATCH", &path, Some(body)).await;
                 of_key("account.moved")
             }
             ("DELETE", "/v1/connect/integrations/{id}") => {

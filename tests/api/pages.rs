@@ -698,6 +698,18 @@ async fn a_failed_connection_is_tried_again_as_it_was_begun() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn whoever_tries_again_is_not_blamed_for_what_was_changed_meanwhile() {
+    let mut broker = TestBroker::start().await;
+    let callback = broker.consent(&broker.begin("twitter", "").await, &Answer::deny());
+    let result = broker.visit(&callback).await.location();
+    broker.restart_with(|config| config.connect.require_binding = true).await;
+    let page = broker.visit(&format!("{result}/retry")).await;
+    assert_eq!(page.status, 400);
+    assert!(page.text.contains("This is not available any more"), "{}", page.text);
+    assert!(!page.text.contains("could not be understood"), "{}", page.text);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn pages_speak_the_language_of_the_person() {
     let broker = TestBroker::start().await;
     let ask = async |path: &str, accepted: &str| {

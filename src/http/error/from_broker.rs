@@ -24,6 +24,13 @@ const NOT_ERASED: &str = "The platform was asked to end the account's consent, b
     account may still be here. Look, and disconnect it again: until then it needs its owner (reconnect_required). The \
     operator finds the reason in the log, and at /readyz.";
 
+/// Where the page that asks first has ended.
+const ENDED_CONFIRMATION: &str = "This page has ended, or never was: begin the connection again.";
+
+/// Where the page that shows how a connection ended has expired.
+const ENDED_RESULT: &str = "How this connection ended is not shown any more, and it cannot be tried again from here. Begin it \
+    again.";
+
 /// Where no app can be registered at another server.
 const NO_ROOM_FOR_SERVERS: &str = "There is no room for another server now: accounts at too many are connected, or being \
     connected. Servers where somebody is connected still work. Try again later, or tell the operator.";
@@ -131,13 +138,13 @@ impl From<What> for ApiError {
         match what {
             What::AccessKey => Self::new(Code::NotFound),
             What::App => Self::new(Code::AppNotFound),
-            What::Confirmation => Self::new(Code::NotFound).on_page(Trouble::UnknownLink),
+            What::Confirmation => Self::with(Code::NotFound, ENDED_CONFIRMATION).on_page(Trouble::UnknownLink),
             What::Flow => Self::new(Code::FlowNotFound),
             What::Integration => Self::new(Code::IntegrationNotFound),
             What::Link => Self::new(Code::LinkNotFound),
             What::Profile => Self::new(Code::ProfileNotFound),
             What::Project => Self::new(Code::ProjectNotFound),
-            What::Result => Self::new(Code::NotFound).on_page(Trouble::ResultGone),
+            What::Result => Self::with(Code::NotFound, ENDED_RESULT).on_page(Trouble::ResultGone),
             What::Selection => Self::new(Code::SelectionNotFound),
         }
     }

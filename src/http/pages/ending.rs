@@ -5,6 +5,7 @@
 //! keeps the code and state of the callback. Invariant: what that address carries shows how the connection ended, for
 //! some minutes, and begins a failed one again. It is good for nothing else.
 
+use actix_web::http::StatusCode;
 use actix_web::{HttpRequest, HttpResponse};
 use askama::Template;
 
@@ -12,12 +13,13 @@ use super::account_line::{self, AccountLine};
 use super::frame::{Frame, chosen_language, is_chosen, keep_language};
 use super::look::Forms;
 use super::{Problem, callback, link, marks, see_other};
+use crate::broker::Error;
 use crate::broker::finished::{Ending, Finished};
 use crate::broker::results::Retried;
 use crate::domain::failure::{Failure, Help};
 use crate::domain::selection::Findings;
 use crate::http::access::limited;
-use crate::http::error::ApiError;
+use crate::http::error::{ApiError, Trouble};
 use crate::http::request::{Segment, peer};
 use crate::http::{Current, State};
 
@@ -110,7 +112,8 @@ pub(crate) async fn retry(
     super::check_is_from_own_page(&state, req.headers())?;
     callback::refuse_prefetch(req.headers())?;
     let address = peer::address(&req, &state.settings.trusted_proxies);
-    let url = match state.broker.retry_connect(&ticket, address, limited(&req, &state)).await? {
+    let retried = state.broker.retry_connect(&ticket, address, limited(&req, &state)).await;
+    let url = match retried.map_err(outdated)? {
         Retried::Begun(url) => url,
         Retried::Failed(finished) => return page(&state, &req, &finished),
     };
@@ -118,6 +121,13 @@ pub(crate) async fn retry(
     let mut answer = see_other(if asks_first { url + &chosen_language(&req) } else { url });
     keep_language(&state, &req, &mut answer)?;
     Ok(answer)
+}
+
+/// The error of a retry. What was accepted when the connection began is refused only because the operator changed
+/// something since: the person has typed nothing.
+fn outdated(error: Error) -> ApiError {
+    let error = ApiError::from(error);
+    if error.code.status() == StatusCode::BAD_REQUEST { error.on_page(Trouble::Gone) } else { error }
 }
 
 /// Redirects to the caller's page if there is one, to that of the link that it began on, or to one of ours.

@@ -220,7 +220,8 @@ impl Unread {
             .flat_map(|list| list.as_bytes().split(|byte| *byte == b','));
         let is_encoded = codings.any(|coding| !is_none(coding.trim_ascii()));
         if is_encoded || !req.content_type().eq_ignore_ascii_case(media_type) {
-            return Err(ApiError::new(Code::UnsupportedMediaType));
+            let sentence = format!("Send the body as Content-Type: {media_type}, without a Content-Encoding.");
+            return Err(ApiError::with(Code::UnsupportedMediaType, sentence));
         }
         let announced = req.headers().get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
         if announced.is_some_and(|length: u64| length > max as u64) {
