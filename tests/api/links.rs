@@ -406,6 +406,8 @@ async fn a_link_that_ended_connects_nothing_not_even_what_is_under_way() {
     let ended = jar.visit(&broker, &callback).await;
     assert_eq!(ended.status, 303, "{}", ended.text);
     let page = jar.visit(&broker, &ended.location()).await;
+    assert!(page.status == 200 && page.text.contains("X (Twitter) is connected"), "{}", page.text);
+    let page = jar.visit(&broker, &short).await;
     assert!(page.status == 410 && page.text.contains("This link has expired"), "{}", page.text);
     assert_eq!(broker.get("/v1/connect/integrations").await.json["total"], 1);
     let unknown = format!("{}x", &short[..short.len() - 1]);

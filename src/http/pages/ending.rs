@@ -167,7 +167,7 @@ fn own_page(state: &State, finished: &Finished) -> String {
 
 /// Renders how a connection without a `redirectUri` ended. The status is 200, whatever the ending, as that of a
 /// redirect is 303; only the wrong account is a conflict with what the URL was for.
-fn page(state: &State, req: &HttpRequest, finished: &Finished) -> Result<HttpResponse, ApiError> {
+pub(super) fn page(state: &State, req: &HttpRequest, finished: &Finished) -> Result<HttpResponse, ApiError> {
     let frame = &Frame::new(state, req, finished.project.as_deref());
     let (words, label) = (frame.words, finished.label.as_str());
     let mark = &marks::svg(&finished.platform, label);

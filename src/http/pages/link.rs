@@ -15,13 +15,14 @@ use super::confirmation::forms;
 use super::frame::{Frame, chosen_language};
 use super::look::Forms;
 use super::words::Words;
-use super::{marks, see_other};
+use super::{ending, marks, see_other};
 use crate::broker::Error;
 use crate::broker::finished::{Ending, Finished};
 use crate::broker::link_page::{How, Offer, OpenLink, SetOut, Wish};
 use crate::domain::failure::Failure;
 use crate::domain::id::IntegrationId;
 use crate::domain::integration::{IntegrationDetail, TokenState};
+use crate::domain::link::LinkStatus;
 use crate::domain::secret::SecretString;
 use crate::domain::selection::Findings;
 use crate::http::access::limited;
@@ -145,14 +146,20 @@ pub(crate) async fn show(
     Parameters(seen): Parameters<Seen>,
 ) -> Result<HttpResponse, ApiError> {
     let token = SecretString::from(token);
-    let open = state.broker.open_link(&token).await?;
-    if seen.leaves {
-        return done(&state, &req, &open);
-    }
     let finished = match &seen.result {
         Some(ticket) => state.broker.find_result_of_link(&token, ticket).await,
         None => None,
     };
+    let open = match state.broker.open_link(&token).await {
+        // It expired while its person was at the platform. What was begun in time is finished, and told.
+        Err(Error::LinkEnded(LinkStatus::Expired)) if let Some(finished) = &finished => {
+            return ending::page(&state, &req, finished);
+        }
+        open => open?,
+    };
+    if seen.leaves {
+        return done(&state, &req, &open);
+    }
     let words = Words::choose(req.query_string(), req.headers());
     let told = match &finished {
         Some(finished) => tell(words, finished),
