@@ -4,6 +4,7 @@ use actix_web::{HttpRequest, HttpResponse};
 use askama::Template;
 use secrecy::ExposeSecret as _;
 
+use super::MAKING;
 use super::accounts::{Offered, profiles};
 use super::fields::{given, profile, required};
 use super::session::{Sent, SignedIn};
@@ -110,6 +111,7 @@ async fn page(
 #[expect(clippy::disallowed_methods, reason = "a new key is shown once, to whoever made it")]
 pub(crate) async fn create(state: Current, req: HttpRequest, sent: Sent) -> Result<HttpResponse, ApiError> {
     let Sent { caller, form, .. } = &sent;
+    let _making = MAKING.lock().await;
     if is_sent_again(&state, caller, form).await? {
         return Ok(go(&state, &req, "/keys", Some(Done::KeyMadeBefore)));
     }

@@ -26,6 +26,10 @@ pub(crate) mod sign_in;
 pub(crate) mod trail;
 pub(crate) mod view;
 
+/// Held from the look whether a form was sent before until what it makes is stored. A double click sends it twice at
+/// once.
+static MAKING: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
+
 #[cfg(test)]
 pub(crate) mod tests {
     use super::view::View;

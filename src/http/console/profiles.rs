@@ -3,6 +3,7 @@
 use actix_web::{HttpRequest, HttpResponse};
 use askama::Template;
 
+use super::MAKING;
 use super::fields::{Paged, optional, required};
 use super::session::{Sent, SignedIn};
 use super::view::{Section, View, go, removed};
@@ -91,6 +92,7 @@ async fn page(
 
 pub(crate) async fn create(state: Current, req: HttpRequest, sent: Sent) -> Result<HttpResponse, ApiError> {
     let Sent { caller, form, .. } = &sent;
+    let _making = MAKING.lock().await;
     if is_sent_again(&state, caller, form).await? {
         return Ok(go(&state, &req, "/profiles", Some(Done::ProfileMadeBefore)));
     }

@@ -269,7 +269,7 @@ async fn what_is_removed_twice_is_told_to_be_gone() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_form_that_is_sent_twice_makes_one_profile_and_one_app() {
+async fn a_form_that_is_sent_twice_makes_one_of_what_it_makes() {
     let broker = start().await;
     let operator = Operator::of(&broker).await;
     let latest = async |list: &str| {
@@ -290,6 +290,17 @@ async fn a_form_that_is_sent_twice_makes_one_profile_and_one_app() {
         let other = broker.get("/v1/profiles?name=Team%20A").await.json["profiles"][0]["id"].clone();
         broker.call("DELETE", &format!("/v1/profiles/{}", other.as_str().unwrap()), None).await;
     }
+
+    // A double click.
+    for (list, name, more) in [(profiles, "Twice", ("description", "")), ("/console/keys", "twice", ("scope", "read"))]
+    {
+        let before = latest(list).await;
+        let fields = [("name", name), ("latest", before.as_str()), more];
+        tokio::join!(operator.post(list, &fields), operator.post(list, &fields), operator.post(list, &fields));
+    }
+    assert_eq!(broker.get("/v1/profiles?name=Twice").await.json["total"], 1);
+    let keys = "SELECT count(*) FROM access_keys WHERE name = 'twice'";
+    assert_eq!(broker.sql().query_row(keys, [], |row| row.get::<_, u32>(0)), Ok(1));
 
     let before = latest("/console/apps").await;
     let app =
