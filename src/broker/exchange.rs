@@ -155,6 +155,10 @@ impl Broker {
             Err(error) => Err(error.into()),
         };
         let Err(error) = kept else { return true };
+        if is_gone(&error) {
+            tracing::info!(flow.id = %id, "the connection was deleted meanwhile, as with its project: the answer is not stored");
+            return false;
+        }
         tracing::error!(flow.id = %id, error = %chain(&error), "cannot store a platform's answer before it is read");
         error.is_in_doubt()
     }
@@ -266,8 +270,17 @@ impl Broker {
     }
 }
 
+/// True when the flow, or what it belongs to, was deleted since it was read.
+fn is_gone(error: &Error) -> bool {
+    matches!(error, Error::Store(store::Error::NotChanged | store::Error::Orphan(_)))
+}
+
 /// A failure of ours, which only the log explains.
 fn internal(flow: &Flow, what: &'static str, error: &Error) -> Outcome {
+    if is_gone(error) {
+        tracing::info!(flow.id = %flow.id, "{what}: it, or what it belongs to, was deleted meanwhile");
+        return Outcome::failed(Failure::FlowExpired);
+    }
     tracing::error!(flow.id = %flow.id, error = %chain(error), "{what}");
     Outcome::failed(Failure::StorageFailed)
 }
