@@ -141,15 +141,14 @@ impl Broker {
                     Some(profile) => drop(profiles::get(tx, project, profile)?),
                     None => caller.for_whole_project()?,
                 }
-                if present.profile_id == profile_id {
-                    return Ok(present.judged(now));
-                }
                 match integrations::move_to_profile(tx, project, id, profile_id, now) {
                     Err(store::Error::Conflict(_)) => return Err(Error::DuplicateIntegration),
                     result => Error::not_found_if_unchanged(result, What::Integration)?,
                 }
-                let entry = entry.of_profile(profile_id.or(present.profile_id));
-                audit::record(tx, Some(project), &entry, now)?;
+                if present.profile_id != profile_id {
+                    let entry = entry.of_profile(profile_id.or(present.profile_id));
+                    audit::record(tx, Some(project), &entry, now)?;
+                }
                 Ok(integrations::find(tx, project, id)?.ok_or(Error::NotFound(What::Integration))?.judged(now))
             })
             .await
