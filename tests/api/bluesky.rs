@@ -13,6 +13,7 @@ use crate::support::{Builder, Reply, TestBroker, parameter};
 
 const CREATE: &str = "/pds/1/com.atproto.server.createSession";
 const DELETE: &str = "/pds/1/com.atproto.server.deleteSession";
+const REFRESH: &str = "/pds/1/com.atproto.server.refreshSession";
 const SERVER_PROFILE: &str = "/pds/1/app.bsky.actor.getProfile";
 const VIEW_PROFILE: &str = "/view/app.bsky.actor.getProfile";
 const RESOLVE: &str = "/view/com.atproto.identity.resolveHandle";
@@ -297,6 +298,30 @@ async fn a_server_that_answers_for_another_account_changes_nothing() {
     let reply = connect(&broker, "mallory.test", APP_PASSWORD).await;
     assert_eq!((reply.status, reply.code()), (502, "did_mismatch"), "{}", reply.text);
     assert_eq!(rows(&broker), before);
+}
+
+/// No setting of the operator's changes how a session is read.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_session_that_ended_after_an_unreadable_answer_is_its_owners_to_connect_again() {
+    let world = World::start();
+    let broker = start(&world).await;
+    let id = id(&connect(&broker, "alice.test", APP_PASSWORD).await);
+    for (status, answer) in [
+        (200, json!({"accessJwt": "unread", "refreshJwt": "unread"})),
+        (400, json!({"error": "ExpiredToken", "message": "Token has been revoked"})),
+    ] {
+        broker.clock.advance(Duration::from_hours(2));
+        world.answer(REFRESH, status, &answer);
+        assert_eq!(broker.refresh_due().await, 0);
+    }
+    assert_eq!(world.asked(REFRESH).len(), 2);
+    let told = broker.detail(&id).await["health"]["lastError"].clone();
+    assert_eq!(
+        (&told["code"], &told["whoCanHelp"]),
+        (&json!("refresh_interrupted"), &json!("account_owner")),
+        "{told}"
+    );
+    assert!(!told.to_string().contains("token_pointer"), "{told}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,6 +1,7 @@
 //! Keeps revoked what was revoked since a backup, when that is restored: access keys with the links that they made, and
-//! links. Of rows that are gone since, the audit trail tells. Those that `keyring forget` revoked work again: whoever
-//! restores a backup from before has found the keyring, and can tell the keys that the broker made.
+//! links. Of rows that are gone since, the audit trail tells. Those that `keyring forget` revoked work again, as long as the
+//! trail tells of it: whoever restores a backup from before has found the keyring, and can tell the keys that the broker
+//! made.
 
 use rusqlite::Connection;
 
